@@ -1,0 +1,164 @@
+// Package store defines the rows that keeper keeps and the errors of keeping
+// them. Each database has its own native package below (store/sqlite), and one
+// suite (store/storetest) that all of them pass. What is secret reaches this
+// package sealed: it sees ciphertext alone and imports neither secret nor vault.
+package store
+
+import (
+	"errors"
+	"time"
+)
+
+// Errors that every database returns, wrapped.
+var (
+	// ErrNotFound: no such row.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: a row with that identity is there already.
+	ErrExists = errors.New("exists already")
+	// ErrHeld: another keeper has the data folder open.
+	ErrHeld = errors.New("data folder is held by another keeper")
+	// ErrNewerSchema: the database was written by a later keeper.
+	ErrNewerSchema = errors.New("database schema is newer than this keeper")
+)
+
+// AgentStatus says whether an agent may have and use tokens. Only Active may.
+type AgentStatus string
+
+// The states of an agent.
+const (
+	Pending  AgentStatus = "pending"  // asked for registration, waits for approval
+	Active   AgentStatus = "active"   // may have tokens
+	Disabled AgentStatus = "disabled" // paused by an operator; its tokens work again once active
+	Revoked  AgentStatus = "revoked"  // its tokens are dead for good
+)
+
+// Agent is one registered agent.
+type Agent struct {
+	ID         string
+	Name       string
+	GitHubUser string // may be empty
+	Status     AgentStatus
+	Scopes     []string // the grant, canonical; empty grants nothing
+	SecretHash []byte   // of the agent secret, which is kept nowhere
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+	LastSeenAt time.Time // zero: never
+}
+
+// Token is one issued token, without the token itself.
+type Token struct {
+	JTI       string
+	AgentID   string
+	Scopes    []string
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+	RevokedAt time.Time // zero: not revoked
+}
+
+// TokenFilter selects tokens that have not expired at At.
+type TokenFilter struct {
+	AgentID string    // empty: of all agents
+	Revoked bool      // only the revoked ones; else only those that are not
+	At      time.Time // tokens that expire at or before it are left out
+}
+
+// Credential is one sealed version of a secret. ID names the secret over all
+// its versions; ID and Version together are the identity of the row.
+type Credential struct {
+	ID            string
+	Version       int // from 1
+	Provider      string
+	Label         string
+	Restricted    bool     // false: every agent whose scopes cover the provider
+	AllowedAgents []string // meaningful only where Restricted; empty allows none
+	Source        string   // "api", "env:NAME"
+	KEKID         string   // the key-encryption key that wraps the data key
+	WrappedKey    []byte   // the sealed data key
+	Ciphertext    []byte   // the sealed value
+	CreatedAt     time.Time
+}
+
+// Import remembers, by keyed hash, the value last imported under an
+// environment name, so that an old environment undoes no rotation.
+type Import struct {
+	Name   string
+	Digest []byte
+}
+
+// KeyState is a sealed key's place in its rotation.
+type KeyState string
+
+// The states of a key. Retired keys are kept for the record and verify nothing.
+const (
+	Next     KeyState = "next"
+	Current  KeyState = "current"
+	Previous KeyState = "previous"
+	Retired  KeyState = "retired"
+)
+
+// Key is a private key of keeper's own, sealed.
+type Key struct {
+	ID         string // the JWK thumbprint (RFC 7638) for signing keys
+	Purpose    string // "signing"
+	State      KeyState
+	Public     []byte // PKIX, DER
+	KEKID      string
+	WrappedKey []byte
+	Ciphertext []byte // PKCS #8, sealed
+	CreatedAt  time.Time
+	StateAt    time.Time // when State was entered
+}
+
+// KEK describes a key-encryption key without holding it.
+type KEK struct {
+	ID        string
+	Kind      string // "passphrase", "raw"
+	Salt      []byte // Argon2id, for a passphrase
+	Passes    uint32 // Argon2id time
+	MemoryKiB uint32 // Argon2id memory
+	Lanes     uint8  // Argon2id threads
+	Check     []byte // a known text sealed under the key: tells a wrong key
+	Current   bool
+	CreatedAt time.Time
+}
+
+// Rewrap is everything that changes when the key-encryption key rotates. A
+// database applies it whole or not at all.
+type Rewrap struct {
+	KEK         KEK          // the new current one
+	Credentials []Credential // identity, KEKID and WrappedKey count
+	Keys        []Key        // ID, KEKID and WrappedKey count
+}
+
+// AuditEntry is one entry of the log. Seq counts from 1 without a gap.
+type AuditEntry struct {
+	Seq       int64
+	ID        string
+	Time      time.Time
+	Event     string
+	AgentID   string // may be empty
+	Provider  string // may be empty
+	Risk      int    // 0, 1, 2
+	RequestID string // may be empty
+	Details   []byte // a JSON object
+}
+
+// AuditFilter selects entries; a zero field selects all.
+type AuditFilter struct {
+	AgentID   string
+	Provider  string
+	Event     string
+	RequestID string
+	MinRisk   int
+	Since     time.Time // inclusive
+	Until     time.Time // exclusive
+	Before    int64     // entries with a smaller Seq only; 0: from the newest
+	Limit     int       // most entries to return; at least 1
+}
+
+// AuditTotals are the log's figures.
+type AuditTotals struct {
+	Entries  int64
+	HighRisk int64 // of risk 1 or 2
+	LastSeq  int64
+}
