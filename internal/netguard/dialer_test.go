@@ -1,0 +1,59 @@
+package netguard_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+
+	"github.com/superinstance/keeper/internal/netguard"
+)
+
+func TestAddressesThatAreNotPublicCannotBeDialled(t *testing.T) {
+	d := netguard.New([]string{"127.0.0.1:1"})
+	for _, hostport := range []string{
+		"127.0.0.1:80", "127.9.9.9:443", "localhost:443", "[::1]:443", "0.0.0.0:80", "[::]:80",
+		"10.0.0.1:443", "172.16.3.4:443", "192.168.1.1:443", "100.64.0.1:443",
+		"169.254.169.254:80", "[fe80::1]:80", "[fd00:ec2::254]:80", "[fc00::1]:443",
+		"[::ffff:127.0.0.1]:80", "[::ffff:169.254.169.254]:80", "[64:ff9b::7f00:1]:80", "[2002:7f00:1::]:80",
+		"224.0.0.1:80", "255.255.255.255:80", "[ff02::1]:80", "192.0.2.1:80", "[2001:db8::1]:80", "198.18.0.1:80",
+		"2130706433:80", "0x7f.1:80", "127.1:80", "017700000001:80",
+	} {
+		conn, err := d.DialContext(context.Background(), "tcp", hostport)
+		if err == nil {
+			conn.Close()
+			t.Errorf("%s: connected, want a refusal", hostport)
+			continue
+		}
+		if host, _, _ := net.SplitHostPort(hostport); net.ParseIP(host) != nil && !errors.Is(err, netguard.ErrForbidden) {
+			t.Errorf("%s: got %v, want ErrForbidden", hostport, err)
+		}
+	}
+}
+
+func TestAnAddressThatTheOperatorNamedIsDialled(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := netguard.New([]string{l.Addr().String()}).DialContext(context.Background(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatalf("got %v, want a connection", err)
+	}
+	conn.Close()
+	if _, err := netguard.New(nil).DialContext(context.Background(), "tcp", l.Addr().String()); !errors.Is(err, netguard.ErrForbidden) {
+		t.Fatalf("unnamed: got %v, want ErrForbidden", err)
+	}
+}
+
+func TestOnlyLoopbackListenAddressesCountAsLoopback(t *testing.T) {
+	for listen, want := range map[string]bool{
+		"127.0.0.1:8700": true, "[::1]:8700": true, "localhost:0": true, "127.8.8.8:1": true,
+		":8700": false, "0.0.0.0:8700": false, "[::]:8700": false, "192.168.0.1:1": false, "example.org:1": false, "127.0.0.1": false, "": false,
+	} {
+		if got := netguard.IsLoopback(listen); got != want {
+			t.Errorf("%q: got %v, want %v", listen, got, want)
+		}
+	}
+}
