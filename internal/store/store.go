@@ -19,6 +19,8 @@ var (
 	ErrHeld = errors.New("data folder is held by another keeper")
 	// ErrNewerSchema: the database was written by a later keeper.
 	ErrNewerSchema = errors.New("database schema is newer than this keeper")
+	// ErrSequence: an audit entry does not follow the last one.
+	ErrSequence = errors.New("audit entry is out of sequence")
 )
 
 // AgentStatus says whether an agent may have and use tokens. Only Active may.
