@@ -1,0 +1,141 @@
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/superinstance/keeper/internal/policy/scope"
+	"github.com/superinstance/keeper/internal/store"
+)
+
+// Verify returns the claims of an agent's token that is in force: signed by
+// this keeper, issued, not expired, not revoked, its agent active. It refuses
+// the static admin token, which is no agent's.
+//
+// Errors: ErrTokenInvalid, ErrTokenExpired, ErrTokenRevoked, the last as a
+// *RevokedError that names the agent. Any other means that the store could not be read, and nothing about the token.
+func (a *Authority) Verify(ctx context.Context, raw string) (Claims, error) {
+	if len(raw) > maxTokenBytes {
+		return Claims{}, ErrTokenInvalid
+	}
+	sum := sha256.Sum256([]byte(raw))
+	token, known := a.remembered.GetIfPresent(sum)
+	if known && token.keys == a.keys.Load() {
+		return a.admit(token)
+	}
+	token, err := a.inspect(ctx, raw)
+	if err != nil {
+		return Claims{}, err
+	}
+	claims, err := a.admit(token)
+	if err == nil {
+		a.remembered.Set(sum, token)
+	}
+	return claims, err
+}
+
+// Authenticate is Verify for keeper's own routes: it takes the static admin
+// token as well.
+func (a *Authority) Authenticate(ctx context.Context, raw string) (Claims, error) {
+	if a.IsAdmin(raw) {
+		return Claims{admin: true}, nil
+	}
+	return a.Verify(ctx, raw)
+}
+
+// admit checks what can change after a token was verified.
+func (a *Authority) admit(token *verified) (Claims, error) {
+	now := a.now()
+	if !now.Before(token.expiresAt) {
+		return Claims{}, ErrTokenExpired
+	}
+	if !a.inForce(token) {
+		return Claims{}, &RevokedError{token.agent.id, token.jti}
+	}
+	token.agent.touch(now)
+	return Claims{token: token}, nil
+}
+
+// inForce reports whether neither the token nor its agent is revoked, and the
+// agent is active.
+func (a *Authority) inForce(token *verified) bool {
+	return token.agent.state.Load().admits(token.epoch) && !a.revoked.has(token.jti)
+}
+
+// inspect verifies a token that is not remembered. The agent's epoch is read
+// before the token's row: a revocation after it shows in the epoch, one before
+// it in the row.
+func (a *Authority) inspect(ctx context.Context, raw string) (*verified, error) {
+	keys := a.keys.Load()
+	said, err := keys.read(raw)
+	if err != nil {
+		return nil, err
+	}
+	if said.expired(a.now()) {
+		return nil, ErrTokenExpired
+	}
+	owner, ok := a.agents.find(said.Subject)
+	if !ok {
+		return nil, &RevokedError{said.Subject, said.JTI}
+	}
+	epoch := owner.state.Load().epoch
+	if err := a.checkIssued(ctx, said); err != nil {
+		return nil, err
+	}
+	scopes, err := scope.ParseSet(said.Scopes)
+	if err != nil {
+		return nil, ErrTokenInvalid
+	}
+	return &verified{
+		agent: owner, epoch: epoch, keys: keys,
+		name: said.Name, jti: said.JTI, scopes: scopes, expiresAt: time.Unix(said.Expires, 0).UTC(),
+	}, nil
+}
+
+// checkIssued compares the token with its row in the store.
+func (a *Authority) checkIssued(ctx context.Context, said payload) error {
+	if a.revoked.has(said.JTI) {
+		return &RevokedError{said.Subject, said.JTI}
+	}
+	row, err := a.store.Token(ctx, said.JTI)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return ErrTokenInvalid
+	case err != nil:
+		return fmt.Errorf("looking up the token: %w", err)
+	case !said.matches(row):
+		return ErrTokenInvalid
+	case !row.RevokedAt.IsZero():
+		a.revoked.add(row.JTI, row.ExpiresAt)
+		return &RevokedError{said.Subject, said.JTI}
+	default:
+		return nil
+	}
+}
+
+// revocations is the revoked tokens that have not expired. Reading it takes no
+// lock.
+type revocations struct {
+	byJTI sync.Map // string to time.Time, its expiry
+}
+
+func (r *revocations) add(jti string, expiresAt time.Time) { r.byJTI.Store(jti, expiresAt) }
+
+func (r *revocations) has(jti string) bool {
+	_, revoked := r.byJTI.Load(jti)
+	return revoked
+}
+
+// prune forgets what has expired by now.
+func (r *revocations) prune(now time.Time) {
+	r.byJTI.Range(func(jti, expiresAt any) bool {
+		if !now.Before(expiresAt.(time.Time)) {
+			r.byJTI.Delete(jti)
+		}
+		return true
+	})
+}
