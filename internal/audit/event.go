@@ -1,0 +1,274 @@
+package audit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+)
+
+// Risk levels of an entry.
+const (
+	RiskNormal   = 0
+	RiskWarning  = 1 // refusals and redactions
+	RiskCritical = 2 // blocked secrets, misuse of the vault, revoked tokens in use
+)
+
+// Event is something that the log can hold. Only this package's structs are
+// events: each has named fields of plain types, none has a body, a header's
+// value, a query or a free-form map, so none can carry a secret.
+type Event interface {
+	describe() facts
+}
+
+// facts are what an entry's columns say of an event; the rest is its details.
+type facts struct {
+	name     string
+	agentID  string
+	provider string
+	risk     int
+}
+
+// Finding is what the log says of a secret that was found: which rule, where,
+// in what form, and never the value.
+type Finding struct {
+	Type       string `json:"type"`
+	Rule       string `json:"rule"`
+	Location   string `json:"location"`
+	Form       string `json:"form,omitempty"`
+	Confidence string `json:"confidence"`
+}
+
+// Call describes a proxied call without its query, headers or body. Path is
+// the provider's path, in which the caller has replaced what was found secret.
+type Call struct {
+	Method       string   `json:"method"`
+	Path         string   `json:"path"`
+	Mode         string   `json:"mode"` // "transparent" or "envelope"
+	RequestBytes int64    `json:"requestBytes"`
+	Carriers     []string `json:"carriers,omitempty"` // where credentials came off, by name
+}
+
+// ProxyRequest is the decision on a proxied call, written before any effect.
+type ProxyRequest struct {
+	Agent    string    `json:"-"`
+	Provider string    `json:"-"`
+	Decision string    `json:"decision"`       // "forward" or "refuse"
+	Code     string    `json:"code,omitempty"` // of a refusal
+	Count    int       `json:"count,omitempty"`
+	JTI      string    `json:"jti,omitempty"`
+	Scope    string    `json:"scope,omitempty"` // the one that allowed it
+	Label    string    `json:"label,omitempty"` // of the credential chosen
+	Version  int       `json:"version,omitempty"`
+	Findings []Finding `json:"findings,omitempty"`
+	Risk     int       `json:"-"`
+	Call
+}
+
+func (e ProxyRequest) describe() facts {
+	return facts{"proxy.request", e.Agent, e.Provider, e.Risk}
+}
+
+// ProxyResponse is the outcome of a call that was forwarded.
+type ProxyResponse struct {
+	Agent         string    `json:"-"`
+	Provider      string    `json:"-"`
+	Outcome       string    `json:"outcome"`        // "complete", "cut", "agent_gone", "failed"
+	Code          string    `json:"code,omitempty"` // why, where it is not complete
+	Status        int       `json:"status,omitempty"`
+	ResponseBytes int64     `json:"responseBytes"`
+	DurationMS    int64     `json:"durationMs"`
+	Findings      []Finding `json:"findings,omitempty"`
+	Risk          int       `json:"-"`
+}
+
+func (e ProxyResponse) describe() facts {
+	return facts{"proxy.response", e.Agent, e.Provider, e.Risk}
+}
+
+// ScanBlocked says that a request was refused for a secret in it.
+type ScanBlocked struct {
+	Agent    string    `json:"-"`
+	Provider string    `json:"-"`
+	Method   string    `json:"method"`
+	Path     string    `json:"path"`
+	Findings []Finding `json:"findings"`
+}
+
+func (e ScanBlocked) describe() facts {
+	return facts{"scan.blocked", e.Agent, e.Provider, RiskCritical}
+}
+
+// ScanRedacted says that secrets were taken out of a response.
+type ScanRedacted struct {
+	Agent    string    `json:"-"`
+	Provider string    `json:"-"`
+	Findings []Finding `json:"findings"`
+}
+
+func (e ScanRedacted) describe() facts {
+	return facts{"scan.redacted", e.Agent, e.Provider, RiskWarning}
+}
+
+// TextScanned is a use of the scanner on a text that is not a call.
+type TextScanned struct {
+	Agent    string    `json:"-"`
+	Safe     bool      `json:"safe"`
+	Findings []Finding `json:"findings,omitempty"`
+}
+
+func (e TextScanned) describe() facts {
+	if e.Safe {
+		return facts{"scan.passed", e.Agent, "", RiskNormal}
+	}
+	return facts{"scan.blocked", e.Agent, "", RiskWarning}
+}
+
+// VaultModified is a change of a secret: Action is "set", "rotated",
+// "deleted", "imported" or "rekeyed".
+type VaultModified struct {
+	Provider string `json:"-"`
+	Label    string `json:"label,omitempty"`
+	Version  int    `json:"version,omitempty"`
+	Action   string `json:"action"`
+	Source   string `json:"from,omitempty"`
+}
+
+func (e VaultModified) describe() facts {
+	return facts{"vault.modified", "", e.Provider, RiskNormal}
+}
+
+// VaultAccess is a look at the vault: Action is "listed", or "denied" where an
+// agent asked for a credential that others alone may use.
+type VaultAccess struct {
+	Agent    string `json:"-"`
+	Provider string `json:"-"`
+	Action   string `json:"action"`
+	Label    string `json:"label,omitempty"`
+}
+
+func (e VaultAccess) describe() facts {
+	risk := RiskNormal
+	if e.Action == "denied" {
+		risk = RiskCritical
+	}
+	return facts{"vault.access", e.Agent, e.Provider, risk}
+}
+
+// TokenValidated is an answer of the validation route.
+type TokenValidated struct {
+	Agent  string `json:"-"`
+	Valid  bool   `json:"valid"`
+	Reason string `json:"reason,omitempty"`
+	JTI    string `json:"jti,omitempty"`
+}
+
+func (e TokenValidated) describe() facts {
+	risk := RiskNormal
+	if !e.Valid {
+		risk = RiskWarning
+	}
+	return facts{"token.validated", e.Agent, "", risk}
+}
+
+// AgentRegistered is a new agent, or one that waits for approval.
+type AgentRegistered struct {
+	Agent  string   `json:"-"`
+	Status string   `json:"status"`
+	Scopes []string `json:"scopes"`
+}
+
+func (e AgentRegistered) describe() facts { return facts{"agent.registered", e.Agent, "", RiskNormal} }
+
+// AgentUpdated is a change of an agent's status, grant or name; Status is
+// "deleted" for one that was removed.
+type AgentUpdated struct {
+	Agent        string   `json:"-"`
+	Status       string   `json:"status"`
+	StatusBefore string   `json:"statusBefore"`
+	Scopes       []string `json:"scopes"`
+	ScopesBefore []string `json:"scopesBefore"`
+}
+
+func (e AgentUpdated) describe() facts { return facts{"agent.updated", e.Agent, "", RiskNormal} }
+
+// TokenIssued is a new token.
+type TokenIssued struct {
+	Agent     string   `json:"-"`
+	JTI       string   `json:"jti"`
+	Scopes    []string `json:"scopes"`
+	ExpiresAt string   `json:"expiresAt"` // RFC 3339, UTC
+}
+
+func (e TokenIssued) describe() facts { return facts{"token.issued", e.Agent, "", RiskNormal} }
+
+// TokenRevoked is the end of one token, or of all of an agent's.
+type TokenRevoked struct {
+	Agent string `json:"-"`
+	JTI   string `json:"jti,omitempty"`
+	All   bool   `json:"all,omitempty"`
+}
+
+func (e TokenRevoked) describe() facts { return facts{"token.revoked", e.Agent, "", RiskWarning} }
+
+// KeyRotated is the rotation of one of keeper's own keys: Purpose is "signing"
+// or "vault".
+type KeyRotated struct {
+	Purpose string `json:"purpose"`
+	KeyID   string `json:"keyId"`
+}
+
+func (e KeyRotated) describe() facts { return facts{"vault.modified", "", "", RiskWarning} }
+
+// KeeperStarted is written before the first call is taken.
+type KeeperStarted struct {
+	Version string `json:"version"`
+}
+
+func (e KeeperStarted) describe() facts { return facts{"keeper.started", "", "", RiskNormal} }
+
+// KeeperStopped is written after the last call has ended.
+type KeeperStopped struct {
+	Reason string `json:"reason"`
+}
+
+func (e KeeperStopped) describe() facts { return facts{"keeper.stopped", "", "", RiskNormal} }
+
+// Refused is a refusal on one of keeper's own routes: a failed
+// authentication, a lacking scope. Count is above zero where it stands for so
+// many refusals of the same kind and source within a minute.
+type Refused struct {
+	Agent string `json:"-"`
+	Route string `json:"route"`
+	Code  string `json:"code"`
+	Count int    `json:"count,omitempty"`
+}
+
+func (e Refused) describe() facts { return facts{"error", e.Agent, "", RiskWarning} }
+
+// Origin says where a change or a call came from.
+type Origin struct {
+	RequestID string
+	By        string // an agent's id, or "admin"; empty for a stranger
+	Source    string // the peer's address without its port
+}
+
+type originKey struct{}
+
+// WithOrigin returns a context whose events bear o.
+func WithOrigin(ctx context.Context, o Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
+}
+
+// OriginOf returns the context's Origin, or a zero one.
+func OriginOf(ctx context.Context) Origin {
+	o, _ := ctx.Value(originKey{}).(Origin)
+	return o
+}
+
+// NewRequestID returns the id that a call's answer and entries bear: "req_" and
+// 96 random bits in hex.
+func NewRequestID() string {
+	var b [12]byte
+	rand.Read(b[:])
+	return "req_" + hex.EncodeToString(b[:])
+}

@@ -1,0 +1,215 @@
+// Package audit keeps the log of what keeper decided and did. Its one
+// invariant: a Receipt, which the vault demands before it lets a credential
+// go, is made only after the decision it stands for is on disk. It never
+// imports the vault, the scanner or a database.
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/superinstance/keeper/internal/store"
+)
+
+// ErrUnavailable is returned when an entry could not be made durable: whatever
+// it was to precede must not happen.
+var ErrUnavailable = errors.New("audit log cannot be written")
+
+const (
+	queueEntries  = 4096            // callers beyond it wait, none is dropped
+	batchEntries  = 256             // most entries in one commit
+	commitTimeout = 2 * time.Second // of one commit; then the callers are refused
+	strangerKinds = 4096            // kinds of refusal told apart within a minute
+)
+
+// Store is where entries go. AppendAudit makes all of them durable or none;
+// it demands that Seq goes on without a gap.
+type Store interface {
+	AppendAudit(ctx context.Context, entries []store.AuditEntry) error
+	AuditEntries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error)
+	AuditTotals(ctx context.Context) (store.AuditTotals, error)
+}
+
+// Config is what a Log needs. Store is required.
+type Config struct {
+	Store  Store
+	Logger *slog.Logger     // nil: slog.Default
+	Now    func() time.Time // nil: time.Now
+}
+
+// Log appends events, in one order, each durable before its caller goes on.
+// Concurrent callers share a commit. It is safe for concurrent use.
+type Log struct {
+	store  Store
+	logger *slog.Logger
+	now    func() time.Time
+
+	queue chan *write
+	done  chan struct{} // closed when the writer has ended
+
+	closing sync.RWMutex // held for reading while an entry enters the queue
+	closed  bool
+
+	strangers strangers
+}
+
+// Open reads where the log stands and starts its writer. The caller must Close
+// the Log before the store.
+func Open(ctx context.Context, c Config) (*Log, error) {
+	if c.Store == nil {
+		return nil, errors.New("opening the audit log: no store")
+	}
+	totals, err := c.Store.AuditTotals(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	l := &Log{
+		store: c.Store, logger: c.Logger, now: c.Now,
+		queue: make(chan *write, queueEntries), done: make(chan struct{}),
+	}
+	if l.logger == nil {
+		l.logger = slog.Default()
+	}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	l.strangers.log = l
+	w := &writer{log: l, last: totals.LastSeq}
+	go w.run()
+	return l, nil
+}
+
+// Record appends e and returns when it is durable. The error wraps
+// ErrUnavailable: what e was to precede must not happen.
+func (l *Log) Record(ctx context.Context, e Event) error {
+	w, err := l.prepare(ctx, e, true)
+	if err != nil {
+		return err
+	}
+	return l.commit(ctx, w)
+}
+
+// later appends e without waiting for the disk. It waits only for a place in
+// the queue.
+func (l *Log) later(ctx context.Context, e Event) error {
+	w, err := l.prepare(ctx, e, false)
+	if err != nil {
+		return err
+	}
+	return l.enqueue(context.WithoutCancel(ctx), w)
+}
+
+func (l *Log) prepare(ctx context.Context, e Event, wait bool) (*write, error) {
+	origin := OriginOf(ctx)
+	details, err := encode(e, origin)
+	if err != nil {
+		return nil, fmt.Errorf("encoding an audit event: %w", err)
+	}
+	f := e.describe()
+	w := &write{entry: store.AuditEntry{
+		Time: l.now().UTC(), Event: f.name, AgentID: f.agentID, Provider: f.provider,
+		Risk: f.risk, RequestID: origin.RequestID, Details: details,
+	}}
+	if wait {
+		w.result = make(chan error, 1)
+	}
+	return w, nil
+}
+
+// encode is the event's own fields, with who asked and from where.
+func encode(e Event, o Origin) ([]byte, error) {
+	b, err := json.Marshal(e)
+	if err != nil || (o.By == "" && o.Source == "") {
+		return b, err
+	}
+	tail, err := json.Marshal(struct {
+		By     string `json:"by,omitempty"`
+		Source string `json:"source,omitempty"`
+	}{o.By, o.Source})
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > 2 { // more than {}
+		b[len(b)-1] = ','
+		return append(b, tail[1:]...), nil
+	}
+	return tail, nil
+}
+
+func (l *Log) commit(ctx context.Context, w *write) error {
+	if err := l.enqueue(ctx, w); err != nil {
+		return err
+	}
+	select {
+	case err := <-w.result:
+		return err
+	case <-ctx.Done():
+		// The entry may yet be written; its caller must not act on it.
+		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+func (l *Log) enqueue(ctx context.Context, w *write) error {
+	l.closing.RLock()
+	defer l.closing.RUnlock()
+	if l.closed {
+		return fmt.Errorf("%w: keeper is stopping", ErrUnavailable)
+	}
+	select {
+	case l.queue <- w:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(commitTimeout)
+	defer timer.Stop()
+	select {
+	case l.queue <- w:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("%w: too many entries wait for the disk", ErrUnavailable)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// Entries returns the entries that f selects, newest first.
+func (l *Log) Entries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error) {
+	entries, err := l.store.AuditEntries(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit log: %w", err)
+	}
+	return entries, nil
+}
+
+// Totals returns the log's figures.
+func (l *Log) Totals(ctx context.Context) (store.AuditTotals, error) {
+	totals, err := l.store.AuditTotals(ctx)
+	if err != nil {
+		return totals, fmt.Errorf("reading the audit log: %w", err)
+	}
+	return totals, nil
+}
+
+// Close writes what is still waiting and ends the writer. Later events are
+// refused.
+func (l *Log) Close(ctx context.Context) error {
+	l.strangers.flush(ctx)
+	l.closing.Lock()
+	already := l.closed
+	l.closed = true
+	if !already {
+		close(l.queue)
+	}
+	l.closing.Unlock()
+	select {
+	case <-l.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("closing the audit log: %w", context.Cause(ctx))
+	}
+}

@@ -1,0 +1,345 @@
+package audit_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/auth/authtest"
+	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/store"
+)
+
+// disk is a store whose commits can be made to fail, to hang or to happen in
+// spite of an error.
+type disk struct {
+	mu      sync.Mutex
+	entries []store.AuditEntry
+	commits int
+	fail    error         // returned instead of writing
+	lie     error         // returned after writing
+	gate    chan struct{} // where set, a commit waits for it
+	blind   error         // returned by AuditTotals
+}
+
+func (d *disk) AppendAudit(ctx context.Context, entries []store.AuditEntry) error {
+	d.mu.Lock()
+	gate := d.gate
+	d.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fail != nil {
+		return d.fail
+	}
+	for i, e := range entries {
+		if want := int64(len(d.entries)) + 1; e.Seq != want {
+			return fmt.Errorf("entry %d of the batch has number %d, want %d", i, e.Seq, want)
+		}
+		d.entries = append(d.entries, e)
+	}
+	d.commits++
+	return d.lie
+}
+
+func (d *disk) AuditEntries(context.Context, store.AuditFilter) ([]store.AuditEntry, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.entries, nil
+}
+
+func (d *disk) AuditTotals(context.Context) (store.AuditTotals, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return store.AuditTotals{Entries: int64(len(d.entries)), LastSeq: int64(len(d.entries))}, d.blind
+}
+
+func (d *disk) set(change func(*disk)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(d)
+}
+
+func (d *disk) events() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for _, e := range d.entries {
+		names = append(names, e.Event)
+	}
+	return names
+}
+
+func open(t *testing.T, d *disk) *audit.Log {
+	t.Helper()
+	l, err := audit.Open(t.Context(), audit.Config{Store: d, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(context.Background()) })
+	return l
+}
+
+func grant(t *testing.T) (policy.Grant, policy.Ref) {
+	t.Helper()
+	catalogue, err := policy.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	call, err := policy.NewCall(policy.CallSpec{Provider: "openai", Method: "GET", EscapedPath: "/v1/models"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := authtest.Open(t, nil).Claims(t, "agent-1", "openai:models")
+	g, err := catalogue.Authorize(claims, call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := policy.Choose(g, []policy.Candidate{{SecretID: "s", Label: "default", Version: 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, ref
+}
+
+func TestAnEntryIsDurableWhenRecordReturns(t *testing.T) {
+	d := &disk{}
+	l := open(t, d)
+	ctx := audit.WithOrigin(t.Context(), audit.Origin{RequestID: "req_1", By: "admin", Source: "127.0.0.1"})
+	if err := l.Record(ctx, audit.VaultModified{Provider: "openai", Label: "default", Version: 2, Action: "rotated"}); err != nil {
+		t.Fatal(err)
+	}
+	e := d.entries[0]
+	var details map[string]any
+	if err := json.Unmarshal(e.Details, &details); err != nil {
+		t.Fatal(err)
+	}
+	if e.Seq != 1 || e.Event != "vault.modified" || e.Provider != "openai" || e.RequestID != "req_1" ||
+		details["by"] != "admin" || details["source"] != "127.0.0.1" || details["version"] != 2.0 {
+		t.Errorf("got %+v with %v", e, details)
+	}
+}
+
+func TestConcurrentCallersShareACommit(t *testing.T) {
+	d := &disk{gate: make(chan struct{})}
+	l := open(t, d)
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			if err := l.Record(context.Background(), audit.KeeperStarted{Version: "v"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(d.gate)
+	wg.Wait()
+	if len(d.entries) != 100 || d.commits >= 100 {
+		t.Errorf("got %d entries in %d commits, want 100 in fewer", len(d.entries), d.commits)
+	}
+}
+
+func TestNoReceiptWithoutADurableDecision(t *testing.T) {
+	g, ref := grant(t)
+	d := &disk{fail: errors.New("disk full")}
+	l := open(t, d)
+	r, err := l.Decide(t.Context(), audit.Decision{Grant: g, Ref: ref})
+	if !errors.Is(err, audit.ErrUnavailable) || r.Valid() {
+		t.Fatalf("got %v and valid=%v, want ErrUnavailable and no receipt", err, r.Valid())
+	}
+	d.set(func(d *disk) { d.fail = nil })
+	if r, err = l.Decide(t.Context(), audit.Decision{Grant: g, Ref: ref}); err != nil || !r.Valid() {
+		t.Fatalf("after the disk has room: got %v and valid=%v", err, r.Valid())
+	}
+	if e := d.entries[0]; e.Event != "proxy.request" || e.AgentID != "agent-1" || e.Provider != "openai" || !strings.Contains(string(e.Details), `"version":3`) {
+		t.Errorf("got %+v %s", e, e.Details)
+	}
+	for _, bad := range []audit.Decision{{}, {Grant: g}, {Ref: ref}} {
+		if r, err := l.Decide(t.Context(), bad); err == nil || r.Valid() {
+			t.Errorf("a decision without grant or credential got a receipt")
+		}
+	}
+	if err := l.Finish(t.Context(), audit.Receipt{}, audit.Outcome{Outcome: "complete"}); err == nil {
+		t.Error("an outcome without a receipt was taken")
+	}
+}
+
+func TestAHangingDiskRefusesWithinTwoSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{gate: make(chan struct{})}
+		l, err := audit.Open(t.Context(), audit.Config{Store: d, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := l.Record(t.Context(), audit.KeeperStarted{}); !errors.Is(err, audit.ErrUnavailable) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+		if waited := time.Since(start); waited > 2*time.Second {
+			t.Errorf("refused after %v, want at most 2s", waited)
+		}
+		close(d.gate)
+		if err := l.Record(t.Context(), audit.KeeperStarted{}); err != nil {
+			t.Errorf("after the disk came back: %v", err)
+		}
+		l.Close(context.Background())
+	})
+}
+
+func TestAnOutcomeSurvivesAFailedCommitAndIsWrittenOnce(t *testing.T) {
+	g, ref := grant(t)
+	for name, breaks := range map[string]func(*disk){
+		"not written":                    func(d *disk) { d.fail = errors.New("io") },
+		"written in spite of the error":  func(d *disk) { d.lie = errors.New("io") },
+		"written, and the store is away": func(d *disk) { d.lie, d.blind = errors.New("io"), errors.New("away") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &disk{}
+			l := open(t, d)
+			r, err := l.Decide(t.Context(), audit.Decision{Grant: g, Ref: ref})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.set(breaks)
+			gone, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := l.Finish(gone, r, audit.Outcome{Outcome: "agent_gone"}); err != nil {
+				t.Fatalf("an outcome after the agent has gone: %v", err)
+			}
+			if err := l.Record(t.Context(), audit.KeeperStarted{}); err == nil {
+				t.Fatal("the broken disk took an entry")
+			}
+			d.set(func(d *disk) { d.fail, d.lie, d.blind = nil, nil, nil })
+			if err := l.Record(t.Context(), audit.KeeperStopped{}); err != nil {
+				t.Fatal(err)
+			}
+			count := map[string]int{}
+			for _, e := range d.events() {
+				count[e]++
+			}
+			if count["proxy.response"] != 1 || count["keeper.stopped"] != 1 {
+				t.Errorf("got %v, want each once", count)
+			}
+		})
+	}
+}
+
+func TestCloseWritesWhatWaitsAndRefusesMore(t *testing.T) {
+	g, ref := grant(t)
+	d := &disk{}
+	l := open(t, d)
+	r, err := l.Decide(t.Context(), audit.Decision{Grant: g, Ref: ref})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		if err := l.Finish(t.Context(), r, audit.Outcome{Outcome: "complete"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.entries) != 501 {
+		t.Errorf("got %d entries, want 501", len(d.entries))
+	}
+	if err := l.Record(t.Context(), audit.KeeperStarted{}); !errors.Is(err, audit.ErrUnavailable) {
+		t.Errorf("after Close: got %v, want ErrUnavailable", err)
+	}
+}
+
+func TestStrangersCannotFillTheLog(t *testing.T) {
+	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	var clock sync.Mutex
+	d := &disk{}
+	l, err := audit.Open(t.Context(), audit.Config{Store: d, Now: func() time.Time {
+		clock.Lock()
+		defer clock.Unlock()
+		return now
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := func(ip string) context.Context {
+		return audit.WithOrigin(t.Context(), audit.Origin{RequestID: "req_x", Source: ip})
+	}
+	for range 1000 {
+		if err := l.Refuse(from("10.0.0.1"), audit.Refusal{Code: "token_invalid", Provider: "openai", Risk: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Refuse(from("10.0.0.2"), audit.Refusal{Code: "token_invalid", Risk: 1})
+	l.RefuseRoute(from("10.0.0.1"), "", "GET /vault", "token_missing")
+	if len(d.entries) != 3 {
+		t.Fatalf("got %d entries within the minute, want 3: one for each kind and source", len(d.entries))
+	}
+	clock.Lock()
+	now = now.Add(time.Minute)
+	clock.Unlock()
+	l.Refuse(from("10.0.0.1"), audit.Refusal{Code: "token_invalid", Risk: 1})
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.entries) != 5 {
+		t.Fatalf("got %d entries, want 5: the count of the minute and the first of the next", len(d.entries))
+	}
+	if got := string(d.entries[3].Details); !strings.Contains(got, `"count":999`) {
+		t.Errorf("got %s, want the 999 that were not written", got)
+	}
+}
+
+func TestARefusalOfAKnownAgentIsWrittenEachTime(t *testing.T) {
+	d := &disk{}
+	l := open(t, d)
+	blocked := audit.Refusal{
+		Code: "secret_in_request", Agent: "a", Provider: "openai", Risk: audit.RiskCritical,
+		Findings: []audit.Finding{{Type: "github-pat", Rule: "github-pat", Location: "body", Confidence: "high"}},
+	}
+	for range 3 {
+		if err := l.Refuse(t.Context(), blocked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := strings.Repeat("scan.blocked proxy.request ", 3)
+	if got := strings.Join(d.events(), " ") + " "; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestChangesOfAgentsAndTokensAreEvents(t *testing.T) {
+	d := &disk{}
+	l := open(t, d)
+	a := store.Agent{ID: "a", Status: store.Active, Scopes: []string{"openai:chat"}}
+	for _, err := range []error{
+		l.AgentRegistered(t.Context(), a),
+		l.AgentUpdated(t.Context(), a, store.Agent{ID: "a"}),
+		l.TokenIssued(t.Context(), store.Token{JTI: "j", AgentID: "a"}),
+		l.TokenRevoked(t.Context(), auth.Revocation{AgentID: "a", All: true}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "agent.registered agent.updated token.issued token.revoked"
+	if got := strings.Join(d.events(), " "); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := string(d.entries[1].Details); !strings.Contains(got, `"status":"deleted"`) {
+		t.Errorf("got %s, want the deletion named", got)
+	}
+}
