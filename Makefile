@@ -1,0 +1,41 @@
+# Everything here needs Go alone, unless it says otherwise.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.PHONY: build test race lint fuzz clients bench soak
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/keeper ./cmd/keeper
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+# Each fuzz target for a few seconds: FUZZTIME=10m for a real run.
+FUZZTIME ?= 5s
+fuzz:
+	@set -e; for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzzing $$pkg $$target for $(FUZZTIME)"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+# The vendors' own SDKs, curl and git against a keeper. Needs Node 20 with npm,
+# curl and git.
+clients:
+	clients/run
+
+bench:
+	bench/run
+
+# Needs about an hour; its last figures are in bench/RESULTS.md.
+soak:
+	bench/soak
