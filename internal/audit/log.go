@@ -145,11 +145,16 @@ func (l *Log) commit(ctx context.Context, w *write) error {
 	if err := l.enqueue(ctx, w); err != nil {
 		return err
 	}
+	timer := time.NewTimer(commitTimeout)
+	defer timer.Stop()
+	// Whoever is refused below must not act, though the entry may yet be
+	// written.
 	select {
 	case err := <-w.result:
 		return err
+	case <-timer.C:
+		return fmt.Errorf("%w: the disk does not answer", ErrUnavailable)
 	case <-ctx.Done():
-		// The entry may yet be written; its caller must not act on it.
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 }

@@ -1,0 +1,97 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/superinstance/keeper/internal/store"
+)
+
+const (
+	tokenColumns = "jti, agent_id, scopes, issued_at, expires_at, revoked_at"
+	pruneTokens  = 1000 // tokens deleted in one transaction
+)
+
+func readToken(rows *sql.Rows, t *store.Token) error {
+	return rows.Scan(&t.JTI, &t.AgentID, names{&t.Scopes},
+		instant{&t.IssuedAt}, instant{&t.ExpiresAt}, instant{&t.RevokedAt})
+}
+
+// InsertToken adds a token: store.ErrExists where one has its JTI.
+func (db *DB) InsertToken(ctx context.Context, t store.Token) error {
+	scopes, err := list(t.Scopes)
+	if err != nil {
+		return fmt.Errorf("encoding scopes: %w", err)
+	}
+	return db.write(ctx, "inserting token "+t.JTI, func(w tx) error {
+		return w.execOne(store.ErrExists,
+			"INSERT INTO tokens ("+tokenColumns+") VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (jti) DO NOTHING",
+			t.JTI, t.AgentID, scopes, nanos(t.IssuedAt), nanos(t.ExpiresAt), nanos(t.RevokedAt))
+	})
+}
+
+// Token returns one token, revoked or not: store.ErrNotFound where there is
+// none.
+func (db *DB) Token(ctx context.Context, jti string) (store.Token, error) {
+	tokens, err := scan(ctx, db, readToken, "SELECT "+tokenColumns+" FROM tokens WHERE jti = ?", jti)
+	if err == nil && len(tokens) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return store.Token{}, fmt.Errorf("reading token %q: %w", jti, err)
+	}
+	return tokens[0], nil
+}
+
+// RevokeToken marks a token revoked. One that was revoked before keeps its
+// time. store.ErrNotFound where there is no such token.
+func (db *DB) RevokeToken(ctx context.Context, jti string, at time.Time) error {
+	return db.write(ctx, fmt.Sprintf("revoking token %q", jti), func(w tx) error {
+		return w.execOne(store.ErrNotFound,
+			"UPDATE tokens SET revoked_at = iif(revoked_at = 0, ?, revoked_at) WHERE jti = ?", nanos(at), jti)
+	})
+}
+
+func (w tx) revokeTokens(agentID string, at time.Time) error {
+	_, err := w.exec("UPDATE tokens SET revoked_at = ? WHERE agent_id = ? AND revoked_at = 0", nanos(at), agentID)
+	return err
+}
+
+// Tokens returns the tokens that f selects, in the order of issue.
+func (db *DB) Tokens(ctx context.Context, f store.TokenFilter) ([]store.Token, error) {
+	query := "SELECT " + tokenColumns + " FROM tokens WHERE expires_at > ? AND (revoked_at <> 0) = ?"
+	args := []any{nanos(f.At), f.Revoked}
+	if f.AgentID != "" {
+		query += " AND agent_id = ?"
+		args = append(args, f.AgentID)
+	}
+	tokens, err := scan(ctx, db, readToken, query+" ORDER BY issued_at, jti", args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading tokens: %w", err)
+	}
+	return tokens, nil
+}
+
+// PruneTokens forgets the tokens that expired at or before the given time and
+// returns how many. It lets other writers in between; where it returns an
+// error, it has forgotten as many as it returns.
+func (db *DB) PruneTokens(ctx context.Context, before time.Time) (int, error) {
+	pruned := 0
+	for {
+		var n int64
+		err := db.write(ctx, "forgetting expired tokens", func(w tx) (err error) {
+			n, err = w.exec("DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens WHERE expires_at <= ? LIMIT ?)",
+				nanos(before), pruneTokens)
+			return err
+		})
+		if err != nil {
+			return pruned, err
+		}
+		pruned += int(n)
+		if n < pruneTokens {
+			return pruned, nil
+		}
+	}
+}

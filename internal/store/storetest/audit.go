@@ -1,0 +1,231 @@
+package storetest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/superinstance/keeper/internal/store"
+)
+
+// Values of the entries' columns. Some of them are rare, and times go back now
+// and then as clocks do.
+var (
+	auditAgents    = []string{"", "a", "b", "rare"}
+	auditProviders = []string{"", "openai", "github"}
+	auditEvents    = []string{"proxy.request", "proxy.response", "vault.modified"}
+)
+
+// entry is the entry of that number in every log of this suite.
+func entry(seq int64) store.AuditEntry {
+	r := rand.New(rand.NewPCG(1, uint64(seq)))
+	rarely := func(n int) bool { return r.IntN(n) == 0 }
+	e := store.AuditEntry{
+		Seq:       seq,
+		ID:        fmt.Sprint("id-", seq),
+		Time:      now().UTC().Add(time.Duration(seq)*time.Second - time.Duration(r.IntN(20))*time.Second),
+		Event:     auditEvents[r.IntN(2)],
+		AgentID:   auditAgents[r.IntN(3)],
+		Provider:  auditProviders[r.IntN(3)],
+		RequestID: fmt.Sprint("req-", seq/2),
+		Details:   fmt.Appendf(nil, `{"n":%d}`, seq),
+	}
+	if rarely(150) {
+		e.Event, e.Risk = auditEvents[2], 1+r.IntN(2)
+	}
+	if rarely(300) {
+		e.AgentID = auditAgents[3]
+	}
+	return e
+}
+
+func entries(first int64, n int) []store.AuditEntry {
+	all := make([]store.AuditEntry, n)
+	for i := range all {
+		all[i] = entry(first + int64(i))
+	}
+	return all
+}
+
+// appendLog appends the entries 1 to n in batches of many sizes.
+func appendLog(t *testing.T, b *bench, n int) []store.AuditEntry {
+	t.Helper()
+	r := rand.New(rand.NewPCG(2, 3))
+	all := entries(1, n)
+	for rest := all; len(rest) > 0; {
+		batch := min(len(rest), 1+r.IntN(90))
+		if r.IntN(6) == 0 {
+			batch = min(len(rest), 1+r.IntN(700))
+		}
+		ok(t, "AppendAudit", b.AppendAudit(t.Context(), rest[:batch]))
+		rest = rest[batch:]
+	}
+	return all
+}
+
+func newestFirst(all []store.AuditEntry) []store.AuditEntry {
+	all = slices.Clone(all)
+	slices.Reverse(all)
+	return all
+}
+
+func search(t *testing.T, b *bench, f store.AuditFilter) []store.AuditEntry {
+	t.Helper()
+	got, err := b.AuditEntries(t.Context(), f)
+	ok(t, "AuditEntries", err)
+	return got
+}
+
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func sameEntries(t failer, got, want []store.AuditEntry) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("got %d entries, want %d", len(got), len(want))
+	}
+	for i := range got {
+		if fmt.Sprintf("%+v", got[i]) != fmt.Sprintf("%+v", want[i]) {
+			t.Fatalf("entry %d of %d:\n got %+v\nwant %+v", i, len(got), got[i], want[i])
+		}
+	}
+}
+
+// selected is what a filter means.
+func selected(all []store.AuditEntry, f store.AuditFilter) []store.AuditEntry {
+	var found []store.AuditEntry
+	is := func(want, value string) bool { return want == "" || want == value }
+	for _, e := range newestFirst(all) {
+		switch {
+		case len(found) == f.Limit:
+			return found
+		case is(f.AgentID, e.AgentID) && is(f.Provider, e.Provider) && is(f.Event, e.Event) &&
+			is(f.RequestID, e.RequestID) && e.Risk >= f.MinRisk &&
+			(f.Since.IsZero() || !e.Time.Before(f.Since)) && (f.Until.IsZero() || e.Time.Before(f.Until)) &&
+			(f.Before == 0 || e.Seq < f.Before):
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// drawFilter draws a filter over a log of n entries. Each field is left zero
+// more often than not, so that all combinations come up.
+func drawFilter(t *rapid.T, n int) store.AuditFilter {
+	seq := rapid.Int64Range(0, int64(n)+2)
+	moment := rapid.Custom(func(t *rapid.T) time.Time { return entry(max(1, seq.Draw(t, "at"))).Time })
+	return store.AuditFilter{
+		AgentID:   rapid.SampledFrom([]string{"", "", "", "a", "rare", "unknown"}).Draw(t, "agent"),
+		Provider:  rapid.SampledFrom([]string{"", "", "", "openai", "unknown"}).Draw(t, "provider"),
+		Event:     rapid.SampledFrom(append(auditEvents, "", "", "", "unknown")).Draw(t, "event"),
+		RequestID: rapid.OneOf(rapid.Just(""), rapid.Just(""), rapid.Just(""), rapid.Map(seq, requestOf)).Draw(t, "request"),
+		MinRisk:   rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3}).Draw(t, "risk"),
+		Since:     rapid.OneOf(rapid.Just(time.Time{}), moment).Draw(t, "since"),
+		Until:     rapid.OneOf(rapid.Just(time.Time{}), moment).Draw(t, "until"),
+		Before:    rapid.OneOf(rapid.Just(int64(0)), seq).Draw(t, "before"),
+		Limit:     rapid.OneOf(rapid.IntRange(1, 5), rapid.IntRange(1, n+1)).Draw(t, "limit"),
+	}
+}
+
+func requestOf(seq int64) string { return fmt.Sprint("req-", seq/2) }
+
+var auditTests = map[string]func(*testing.T, *bench){
+	"every combination of filters finds what it means": func(t *testing.T, b *bench) {
+		const n = 1400
+		all := appendLog(t, b, n)
+		check := func(t *rapid.T) {
+			f := drawFilter(t, n)
+			got, err := b.AuditEntries(t.Context(), f)
+			if err != nil {
+				t.Fatalf("AuditEntries(%+v): %v", f, err)
+			}
+			sameEntries(t, got, selected(all, f))
+		}
+		rapid.Check(t, check)
+		b.reopen(t)
+		rapid.Check(t, check)
+	},
+	"pages by cursor are the whole log": func(t *testing.T, b *bench) {
+		all := appendLog(t, b, 600)
+		var got []store.AuditEntry
+		f := store.AuditFilter{AgentID: "a", Limit: 37}
+		for {
+			page := search(t, b, f)
+			got = append(got, page...)
+			if len(page) < f.Limit {
+				break
+			}
+			f.Before = page[len(page)-1].Seq
+		}
+		sameEntries(t, got, selected(all, store.AuditFilter{AgentID: "a", Limit: len(all)}))
+	},
+	"far times select all or nothing": func(t *testing.T, b *bench) {
+		all := appendLog(t, b, 300)
+		early, late := time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+		sameEntries(t, search(t, b, store.AuditFilter{Since: early, Until: late, Limit: 300}), newestFirst(all))
+		sameEntries(t, search(t, b, store.AuditFilter{Since: late, Limit: 300}), nil)
+		sameEntries(t, search(t, b, store.AuditFilter{Until: early, Limit: 300}), nil)
+	},
+	"a limit under one is refused": func(t *testing.T, b *bench) {
+		if _, err := b.AuditEntries(t.Context(), store.AuditFilter{}); err == nil {
+			t.Error("AuditEntries without a limit: got no error, want one")
+		}
+	},
+	"the totals are right at every length, and after reopening": func(t *testing.T, b *bench) {
+		var want store.AuditTotals
+		check := func() {
+			t.Helper()
+			got, err := b.AuditTotals(t.Context())
+			ok(t, "AuditTotals", err)
+			same(t, "totals", got, want)
+		}
+		r := rand.New(rand.NewPCG(4, 5))
+		for want.LastSeq < 900 {
+			batch := entries(want.LastSeq+1, 1+r.IntN(120))
+			ok(t, "AppendAudit", b.AppendAudit(t.Context(), batch))
+			for _, e := range batch {
+				want.HighRisk += int64(cmp.Compare(e.Risk, 0))
+			}
+			want.LastSeq += int64(len(batch))
+			want.Entries = want.LastSeq
+			check()
+		}
+		b.reopen(t)
+		check()
+	},
+	"an entry that does not follow is refused with its whole batch": func(t *testing.T, b *bench) {
+		refused := func(name string, batch []store.AuditEntry) {
+			t.Helper()
+			if err := b.AppendAudit(t.Context(), batch); !errors.Is(err, store.ErrSequence) {
+				t.Errorf("%s: got %v, want %v", name, err, store.ErrSequence)
+			}
+		}
+		refused("a log that starts at 2", entries(2, 1))
+		refused("a log that starts at 0", entries(0, 1))
+		ok(t, "AppendAudit", b.AppendAudit(t.Context(), entries(1, 3)))
+		refused("a repeated entry", entries(3, 1))
+		refused("a gap", entries(5, 1))
+		refused("a gap within a batch", append(entries(4, 2), entry(7)))
+		refused("a batch in reverse", newestFirst(entries(4, 2)))
+		sameEntries(t, search(t, b, store.AuditFilter{Limit: 10}), newestFirst(entries(1, 3)))
+		b.reopen(t)
+		refused("a gap after reopening", entries(5, 1))
+		ok(t, "AppendAudit of what follows", b.AppendAudit(t.Context(), entries(4, 2)))
+		ok(t, "AppendAudit of nothing", b.AppendAudit(t.Context(), nil))
+		sameEntries(t, search(t, b, store.AuditFilter{Limit: 10}), newestFirst(entries(1, 5)))
+	},
+	"details come back byte for byte": func(t *testing.T, b *bench) {
+		e := entry(1)
+		e.Details = []byte(`{"a": "é\u0000 ' \" ` + "\x01" + `", "b" :1 }`)
+		ok(t, "AppendAudit", b.AppendAudit(t.Context(), []store.AuditEntry{e}))
+		same(t, "details", string(search(t, b, store.AuditFilter{Limit: 1})[0].Details), string(e.Details))
+	},
+}
