@@ -1,0 +1,194 @@
+package vault
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/store"
+)
+
+const (
+	importPrefix  = "KEEPER_SECRET_"
+	purposeImport = "import"
+	domainImport  = "keeper/vault/v1/import"
+)
+
+// importRule is one variable of the environment and the secret it is for.
+type importRule struct {
+	name, provider, label string
+	value                 secret.Value
+}
+
+// ImportEnv sets the secrets of the KEEPER_SECRET_* variables of environ, which
+// is as os.Environ gives it. The provider is the longest of providerNames that
+// the rest of the name begins with, or else its first word; the label is what
+// follows. A variable counts only where its value is not the one last imported
+// under its name, so that an old environment undoes no rotation and no
+// deletion. An empty one is passed over. A secret that was restricted to agents
+// stays so.
+//
+// It returns the names of the variables whose values were set, and the errors
+// of all that could not be, joined; those are *FieldError where the value is at
+// fault.
+func (v *Vault) ImportEnv(ctx context.Context, environ []string, providerNames []string) (imported []string, err error) {
+	rules, err := importRules(environ, providerNames)
+	if len(rules) == 0 {
+		return nil, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	memory, memoryErr := v.openImports(ctx)
+	if memoryErr != nil {
+		return nil, errors.Join(err, memoryErr)
+	}
+	for _, rule := range rules {
+		changed, ruleErr := v.importOne(ctx, memory, rule)
+		if ruleErr != nil {
+			err = errors.Join(err, fmt.Errorf("importing %s: %w", rule.name, ruleErr))
+		}
+		if changed {
+			imported = append(imported, rule.name)
+		}
+	}
+	return imported, err
+}
+
+// importRules reads environ; the rules are sorted by name.
+func importRules(environ, providerNames []string) ([]importRule, error) {
+	var rules []importRule
+	var problems []error
+	taken := map[string]string{}
+	environ = slices.Clone(environ)
+	slices.Sort(environ)
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		rest, found := strings.CutPrefix(name, importPrefix)
+		if !found || value == "" {
+			continue
+		}
+		provider, label := splitName(rest, providerNames)
+		if other := taken[provider+"@"+label]; other != "" {
+			problems = append(problems, fmt.Errorf("importing %s: it names the same secret as %s; remove one of them", name, other))
+			continue
+		}
+		taken[provider+"@"+label] = name
+		rules = append(rules, importRule{name, provider, label, secret.New([]byte(value))})
+	}
+	return rules, errors.Join(problems...)
+}
+
+// splitName returns the provider and the label that rest, a variable's name
+// without its prefix, stands for.
+func splitName(rest string, providerNames []string) (provider, label string) {
+	spelt := strings.ToLower(rest)
+	length := strings.IndexByte(spelt, '_')
+	if length < 0 {
+		length = len(spelt)
+	}
+	provider = spelt[:length]
+	known := 0
+	for _, name := range providerNames {
+		variable := strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(name))
+		if after, found := strings.CutPrefix(spelt, variable); found && len(variable) > known && (after == "" || after[0] == '_') {
+			provider, length, known = strings.ToLower(name), len(variable), len(variable)
+		}
+	}
+	label = strings.ReplaceAll(strings.Trim(spelt[length:], "_"), "_", "-")
+	if label == "" {
+		label = policy.DefaultLabel
+	}
+	return provider, label
+}
+
+// imports is what was imported before: keyed hashes by the variable's name.
+type imports struct {
+	key     secret.Value
+	digests map[string][]byte
+}
+
+// digest is keyed, so that the store does not tell whether a guess is right, and
+// bound to the name.
+func (m *imports) digest(rule importRule) []byte {
+	mac := hmac.New(sha256.New, m.key.Expose())
+	mac.Write(newBinding(domainImport).text(rule.name).bytes(rule.value.Expose()))
+	return mac.Sum(nil)
+}
+
+func (v *Vault) openImports(ctx context.Context) (*imports, error) {
+	key, err := v.importKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := v.rows.Imports(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("loading what was imported before: %w", err)
+	}
+	m := &imports{key: key, digests: map[string][]byte{}}
+	for _, row := range rows {
+		m.digests[row.Name] = row.Digest
+	}
+	return m, nil
+}
+
+// importKey returns the key of the digests. It is sealed like the signing keys,
+// so that it outlives a rotation of the key-encryption key. The caller holds mu.
+func (v *Vault) importKey(ctx context.Context) (secret.Value, error) {
+	kek, err := v.currentKEK()
+	if err != nil {
+		return secret.Value{}, err
+	}
+	rows, err := v.rows.Keys(ctx)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("loading the import key: %w", err)
+	}
+	for _, row := range rows {
+		if row.Purpose == purposeImport {
+			return openKey(kek, row)
+		}
+	}
+	key := newRawKey()
+	now := stamp(v.now())
+	row := store.Key{ID: "imp_" + rand.Text(), Purpose: purposeImport, State: store.Current, Public: []byte{}, CreatedAt: now, StateAt: now}
+	if err := sealKey(kek, &row, key); err != nil {
+		return secret.Value{}, err
+	}
+	if err := v.rows.PutKeys(context.WithoutCancel(ctx), []store.Key{row}); err != nil {
+		return secret.Value{}, fmt.Errorf("storing the import key: %w", err)
+	}
+	return key, nil
+}
+
+// importOne sets one secret, and then remembers that it did: stopped between
+// the two, it finds the value in place and only remembers.
+func (v *Vault) importOne(ctx context.Context, m *imports, rule importRule) (changed bool, err error) {
+	digest := m.digest(rule)
+	if hmac.Equal(digest, m.digests[rule.name]) {
+		return false, nil
+	}
+	request, err := SetRequest{Provider: rule.provider, Label: rule.label, Value: rule.value, Source: "env:" + rule.name}.normal()
+	if err != nil {
+		return false, err
+	}
+	held := v.state.Load().find(request.Provider, request.Label)
+	if held != nil {
+		request.Restricted, request.AllowedAgents = held.current().restricted, held.current().allowedAgents
+	}
+	if held == nil || !held.current().value.Equal(request.Value) {
+		if _, err := v.put(ctx, request, actionImported); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	if err := v.rows.PutImport(context.WithoutCancel(ctx), store.Import{Name: rule.name, Digest: digest}); err != nil {
+		return changed, fmt.Errorf("remembering what was imported: %w", err)
+	}
+	return changed, nil
+}

@@ -1,0 +1,214 @@
+package vault
+
+import (
+	"bytes"
+	"sync"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// escapeDepth is how many layers of escapes are undone: JSON in JSON, or a
+// percent-encoded URL within a percent-encoded query.
+const escapeDepth = 3
+
+// scratch holds buffers for decoded text, so that escapes in clean text cost no
+// allocation.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// scanEscaped appends the needles that stand in p behind percent-encoding or
+// JSON escapes. Only the stretches around such escapes are decoded as stand for
+// a byte that some needle has: outside of them nothing can be hidden.
+func (ix *index) scanEscaped(p []byte, found []span, depth int) []span {
+	var signs escapeSigns
+	from := 0  // everything before it has been looked at
+	floor := 0 // no stretch begins before it, so that each byte is decoded once
+	for {
+		at := signs.next(p, from)
+		if at < 0 {
+			return found
+		}
+		if at+1 < len(p) && p[at] == '\\' && ix.inert[p[at+1]] {
+			from, floor = at+2, at+2
+			continue
+		}
+		e := unescape(p[at:])
+		if !e.valid() {
+			from = at + 1
+			continue
+		}
+		if !ix.alphabet[e.text[0]] {
+			from, floor = at+e.size, at+e.size
+			continue
+		}
+		begin := at
+		for begin > floor && ix.alphabet[p[begin-1]] {
+			begin--
+		}
+		found, floor = ix.scanStretch(p, begin, found, depth)
+		from = floor
+	}
+}
+
+// scanStretch decodes the stretch of p that begins at begin, and appends the
+// needles in it. It returns where the stretch ends.
+func (ix *index) scanStretch(p []byte, begin int, found []span, depth int) ([]span, int) {
+	buffer := scratch.Get().(*[]byte)
+	defer scratch.Put(buffer)
+	decoded := (*buffer)[:0]
+	at := begin
+	for at < len(p) {
+		if c := p[at]; c != '%' && c != '\\' {
+			if !ix.alphabet[c] {
+				break
+			}
+			decoded = append(decoded, c)
+			at++
+			continue
+		}
+		e, ok := ix.step(p, at)
+		if !ok {
+			break
+		}
+		decoded = append(decoded, e.text[:e.length]...)
+		at += e.size
+	}
+	*buffer = decoded
+	if len(decoded) < minNeedle {
+		return found, at
+	}
+	hits := ix.scan(decoded, nil)
+	if depth+1 < escapeDepth {
+		hits = ix.scanEscaped(decoded, hits, depth+1)
+	}
+	return ix.locate(p, begin, merge(hits), found), at
+}
+
+// step reads one byte or escape of a stretch; false where the stretch ends.
+func (ix *index) step(p []byte, at int) (escape, bool) {
+	c := p[at]
+	if c == '%' || c == '\\' {
+		if e := unescape(p[at:]); e.valid() {
+			return e, ix.alphabet[e.text[0]]
+		}
+	}
+	return escape{size: 1, length: 1, text: [utf8.UTFMax]byte{c}}, ix.alphabet[c]
+}
+
+// locate appends hits, which count bytes of the decoded stretch, as spans of p.
+// They are sorted and do not overlap, so one walk finds them all.
+func (ix *index) locate(p []byte, begin int, hits, found []span) []span {
+	at, count := begin, 0
+	walk := func(until int) {
+		for count < until {
+			e, _ := ix.step(p, at)
+			at += e.size
+			count += int(e.length)
+		}
+	}
+	for _, hit := range hits {
+		walk(hit.start)
+		start := at
+		walk(hit.end)
+		found = append(found, span{start, at, hit.name})
+	}
+	return found
+}
+
+// escapeSigns finds the signs that begin an escape, each sign by a search of
+// its own, which is quick where it is absent.
+type escapeSigns struct {
+	percent, backslash int // the next one of each; below the asked position: not known
+	started            bool
+}
+
+// next returns the first sign of p at or after from, -1 where there is none.
+func (s *escapeSigns) next(p []byte, from int) int {
+	if !s.started || s.percent < from {
+		s.percent = indexFrom(p, '%', from)
+	}
+	if !s.started || s.backslash < from {
+		s.backslash = indexFrom(p, '\\', from)
+	}
+	s.started = true
+	if first := min(s.percent, s.backslash); first < len(p) {
+		return first
+	}
+	return -1
+}
+
+// indexFrom is len(p) where c does not stand in p from from on.
+func indexFrom(p []byte, c byte, from int) int {
+	if i := bytes.IndexByte(p[from:], c); i >= 0 {
+		return from + i
+	}
+	return len(p)
+}
+
+// escape is one escape: its size as written, and the bytes that it stands for.
+type escape struct {
+	size   int
+	length uint8 // of text; 0: no escape
+	text   [utf8.UTFMax]byte
+}
+
+func (e escape) valid() bool { return e.length > 0 }
+
+func plain(size int, c byte) escape {
+	return escape{size: size, length: 1, text: [utf8.UTFMax]byte{c}}
+}
+
+// unescape reads the escape that p begins with: %XX, or one of RFC 8259,
+// section 7. What is none is not valid.
+func unescape(p []byte) escape {
+	if p[0] == '%' {
+		if len(p) < 3 || nibbles[p[1]] == invalid || nibbles[p[2]] == invalid {
+			return escape{}
+		}
+		return plain(3, nibbles[p[1]]<<4|nibbles[p[2]])
+	}
+	if len(p) < 2 {
+		return escape{}
+	}
+	switch p[1] {
+	case '"', '\\', '/':
+		return plain(2, p[1])
+	case 'n', 'r', 't', 'b', 'f':
+		return plain(2, '\n') // whichever: no needle has a control character
+	case 'u':
+		return unescapeUnicode(p)
+	}
+	return escape{}
+}
+
+func unescapeUnicode(p []byte) escape {
+	r, ok := codeUnit(p)
+	if !ok {
+		return escape{}
+	}
+	size := 6
+	if utf16.IsSurrogate(r) {
+		if low, ok := codeUnit(p[6:]); ok {
+			if joined := utf16.DecodeRune(r, low); joined != utf8.RuneError {
+				r, size = joined, 12
+			}
+		}
+	}
+	e := escape{size: size}
+	e.length = uint8(utf8.EncodeRune(e.text[:], r))
+	return e
+}
+
+// codeUnit reads \uXXXX at the beginning of p.
+func codeUnit(p []byte) (rune, bool) {
+	if len(p) < 6 || p[0] != '\\' || p[1] != 'u' {
+		return 0, false
+	}
+	var r rune
+	for _, c := range p[2:6] {
+		if nibbles[c] == invalid {
+			return 0, false
+		}
+		r = r<<4 | rune(nibbles[c])
+	}
+	return r, true
+}
