@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/policy"
+)
+
+// The modes of a call in the audit log.
+const (
+	transparent = "transparent"
+	envelope    = "envelope"
+)
+
+// call is one call, whatever way it came in. The way in fills it and hands it
+// to the pipeline.
+type call struct {
+	id     string // of the request
+	source string // the caller's address, without its port
+	mode   string
+
+	provider string
+	label    string // of the credential that the path names; may be empty
+	method   string
+	path     string // escaped, from the provider's root, byte for byte
+	rawQuery string
+	header   http.Header // without the agent's credentials
+	taken    taken       // those credentials
+
+	body     io.Reader
+	declared int64 // the body's length; -1 where unknown
+	trailer  func() http.Header
+
+	route policy.Route // known once the catalogue has been asked
+	agent agent
+	sent  int64  // bytes of the request body
+	shown string // the path as the log may show it; empty: not known yet
+}
+
+// agent is who calls, once that is proven.
+type agent struct{ id, jti string }
+
+// newCall begins a call from an HTTP request: the agent's credentials come off
+// its headers and query.
+func newCall(r *http.Request) *call {
+	c := &call{
+		id: audit.NewRequestID(), source: peer(r), mode: transparent, method: r.Method,
+		header: r.Header.Clone(), body: r.Body, declared: r.ContentLength,
+		trailer: func() http.Header { return r.Trailer },
+	}
+	c.taken.takeHeaders(c.header)
+	c.rawQuery = c.taken.takeParameter(r.URL.RawQuery, "key", "query")
+	return c
+}
+
+// peer is the caller's address without its port. What forwarding headers say
+// is not believed.
+func peer(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+func (c *call) refusalShape() string { return c.route.Refusal }
+
+// record is what the log says of the call.
+func (c *call) record() audit.Call {
+	return audit.Call{
+		Method: c.method, Path: c.shown, Mode: c.mode, RequestBytes: c.sent, Carriers: c.taken.names,
+	}
+}

@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"sync"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/netguard"
+)
+
+// errInject is a credential that could not be put on the request.
+var errInject = errors.New("the credential could not be injected")
+
+// forward puts the credential on a private clone of req and sends it. Nothing
+// else ever sees that clone: the answer's Request is pointed back at req.
+// Informational answers (1xx) are handed on to w.
+func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, receipt audit.Receipt, req *http.Request) (*http.Response, error) {
+	keyed, err := p.vault.Inject(ctx, receipt, req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errInject, err)
+	}
+	informs := &informer{to: w, redact: func(h http.Header) { p.scanner.RedactHeader(h) }}
+	keyed = keyed.WithContext(httptrace.WithClientTrace(keyed.Context(), &httptrace.ClientTrace{Got1xxResponse: informs.hand}))
+	resp, err := p.transport.RoundTrip(keyed)
+	informs.stop()
+	if resp != nil {
+		resp.Request = req
+	}
+	return resp, err
+}
+
+// informer hands 1xx answers on, from the transport's goroutine, until the
+// final answer has come.
+type informer struct {
+	mu      sync.Mutex // guards to
+	to      http.ResponseWriter
+	redact  func(http.Header)
+	stopped bool
+}
+
+func (i *informer) hand(code int, header textproto.MIMEHeader) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.stopped || code == http.StatusContinue || code == http.StatusSwitchingProtocols {
+		return nil // 100 is the server's own business, and no upgrade was asked for
+	}
+	h := http.Header(header)
+	dropHopByHop(h)
+	i.redact(h)
+	out := i.to.Header()
+	for name, values := range h {
+		out[name] = append([]string(nil), values...)
+	}
+	i.to.WriteHeader(code)
+	for name := range h {
+		delete(out, name)
+	}
+	return nil
+}
+
+func (i *informer) stop() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.stopped = true
+}
+
+// forwardFailed says what a failed exchange means. The transport's error may
+// quote what the provider sent, so its text goes nowhere.
+func (p *Proxy) forwardFailed(ctx context.Context, c *call, err error) *refusal {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case ctx.Err() != nil:
+		return refuse(p.interruption(ctx), "the call was ended before the provider answered")
+	case errors.Is(err, errInject):
+		p.logger.Error("injecting a credential", "requestId", c.id, "error", err)
+		return refuse(codeNoCredential, "the credential could not be used; an operator finds the reason in keeper's log")
+	case errors.Is(err, netguard.ErrForbidden):
+		return refuse(codeUnreachable, "the provider's name leads to an address that is not public, which only its operator may name")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return refuse(codeTimeout, "the provider did not answer in time")
+	}
+	p.logger.Warn("provider unreachable", "requestId", c.id, "provider", c.provider, "type", fmt.Sprintf("%T", err))
+	return refuse(codeUnreachable, "the provider could not be reached, or broke the connection off")
+}

@@ -1,0 +1,305 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/scanner"
+)
+
+// result is how a call ended, for the way in to tell its caller.
+type result struct {
+	refusal  *refusal          // keeper's own answer; nil where the provider's was sent
+	cut      bool              // the answer broke off and must not end cleanly
+	told     bool              // its last event says so
+	findings []scanner.Finding // in the provider's answer
+}
+
+// run takes a call through every step, in this order. A step that fails ends
+// the call there: nothing later happens, and the refusal is in the log. The
+// provider's answer goes to w; a refusal is left to the way in. cut ends ctx.
+func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.ResponseWriter, c *call) result {
+	ctx = audit.WithOrigin(ctx, audit.Origin{RequestID: c.id, Source: c.source})
+
+	// Who is calling is proven, and not revoked; from here on a revocation
+	// cuts the call.
+	claims, no := p.identify(ctx, c)
+	if no != nil {
+		return result{refusal: p.refused(ctx, c, no)}
+	}
+	defer p.auth.Live(claims, cut)()
+
+	// This agent may make this call.
+	grant, in, no := p.authorize(ctx, c, claims)
+	defer in.close()
+	if no != nil {
+		return result{refusal: p.refused(ctx, c, no)}
+	}
+
+	// No secret is in it.
+	findings, no := p.scan(ctx, c, in)
+	if no != nil {
+		return result{refusal: p.refused(ctx, c, no)}
+	}
+
+	// Which credential it may bear, by name.
+	ref, err := p.vault.Choose(ctx, grant)
+	if err != nil {
+		return result{refusal: p.refused(ctx, c, p.chooseFailed(ctx, c, err))}
+	}
+
+	// The decision is on disk.
+	receipt, err := p.audit.Decide(ctx, audit.Decision{
+		Grant: grant, Ref: ref, Call: c.record(), Findings: recorded(findings),
+	})
+	if err != nil {
+		return result{refusal: p.undecided(ctx, c, err)}
+	}
+
+	// The credential goes on, and the call to the provider.
+	start := time.Now()
+	resp, err := p.forward(ctx, w, receipt, p.request(ctx, c, grant.Route(), in.body))
+	if err != nil {
+		no := p.forwardFailed(ctx, c, err)
+		p.finish(ctx, c, receipt, answer{outcome: outcomeOf(no.code), code: no.code}, start)
+		return result{refusal: no}
+	}
+	defer resp.Body.Close()
+
+	// The answer comes back as it streams, redacted.
+	back := p.respond(ctx, w, c, resp)
+	p.finish(ctx, c, receipt, back, start)
+	return result{refusal: back.refusal, cut: back.cut, told: back.told, findings: back.findings}
+}
+
+// identify proves who calls by the tokens that came off the request.
+func (p *Proxy) identify(ctx context.Context, c *call) (auth.Claims, *refusal) {
+	claims, no := p.verify(ctx, c)
+	if no == nil {
+		c.agent = agent{claims.AgentID(), claims.JTI()}
+		return claims, nil
+	}
+	if no.code == codeStore {
+		return auth.Claims{}, no
+	}
+	if p.failures.Exceeded(c.source) {
+		return auth.Claims{}, refuse(codeRateLimited, "too many failed authentications from this address; try again in a second")
+	}
+	p.failures.Count(c.source)
+	return auth.Claims{}, no
+}
+
+// verify returns the claims of the one valid token. A token that does not
+// verify beside one that does is passed over, as any dummy key is.
+func (p *Proxy) verify(ctx context.Context, c *call) (auth.Claims, *refusal) {
+	var proven auth.Claims
+	var failed *refusal
+	for _, raw := range c.taken.tokens {
+		claims, err := p.auth.Verify(ctx, raw)
+		switch {
+		case err != nil && failed == nil:
+			failed = p.tokenFailed(c, err)
+		case err != nil:
+		case proven.Valid():
+			return auth.Claims{}, refuse(codeTokenInvalid, "the request bears two different tokens; send one")
+		default:
+			proven = claims
+		}
+	}
+	switch {
+	case proven.Valid():
+		return proven, nil
+	case failed != nil:
+		return auth.Claims{}, failed
+	case c.taken.other:
+		return auth.Claims{}, refuse(codeTokenInvalid, "the key that was sent is no keeper token; send the agent's token in its place")
+	}
+	return auth.Claims{}, refuse(codeTokenMissing, "Authentication token required: send the agent's token where the API key would go")
+}
+
+func (p *Proxy) tokenFailed(c *call, err error) *refusal {
+	var revoked *auth.RevokedError
+	if errors.As(err, &revoked) {
+		c.agent = agent{revoked.AgentID, revoked.JTI} // it was proven whose it was
+	}
+	switch {
+	case errors.Is(err, auth.ErrTokenRevoked):
+		return refuse(codeTokenRevoked, "the token was revoked; ask for a new one")
+	case errors.Is(err, auth.ErrTokenExpired):
+		return refuse(codeTokenExpired, "the token has expired; ask for a new one")
+	case errors.Is(err, auth.ErrTokenInvalid):
+		return refuse(codeTokenInvalid, "the token is not valid here; ask this keeper for one")
+	}
+	p.logger.Error("verifying a token", "requestId", c.id, "error", err)
+	return refuse(codeStore, "the store cannot be read, so the token cannot be checked; try again in a moment")
+}
+
+// incoming is a request's body as it is read.
+type incoming struct {
+	body     *body
+	findings []scanner.Finding
+}
+
+func (in *incoming) close() {
+	if in.body != nil {
+		in.body.Close()
+	}
+}
+
+// authorize decides whether the claims cover the call. Where that depends on
+// the body, it is read first.
+func (p *Proxy) authorize(ctx context.Context, c *call, claims auth.Claims) (policy.Grant, *incoming, *refusal) {
+	in := &incoming{}
+	if strings.HasPrefix(c.path, "//") {
+		return policy.Grant{}, in, refuse(codeScopeDenied, "the path begins with two slashes; send it with one")
+	}
+	catalogue := p.catalogue()
+	asked, err := policy.NewCall(c.spec())
+	if err != nil {
+		return policy.Grant{}, in, denied(err)
+	}
+	if catalogue.NeedsBody(asked) {
+		if no := p.read(ctx, c, in); no != nil {
+			return policy.Grant{}, in, no
+		}
+		asked = asked.WithBody(in.body.memory)
+	}
+	grant, err := catalogue.Authorize(claims, asked)
+	if err != nil {
+		return policy.Grant{}, in, denied(err)
+	}
+	c.route = grant.Route()
+	return grant, in, nil
+}
+
+func denied(err error) *refusal {
+	var d *policy.Denied
+	if errors.As(err, &d) {
+		return refuse(d.Code, d.Message)
+	}
+	return refuse(codeScopeDenied, "the call could not be decided")
+}
+
+// scan reads what is left of the request and looks for secrets in all of it.
+func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Finding, *refusal) {
+	if in.body == nil {
+		if no := p.read(ctx, c, in); no != nil {
+			return nil, no
+		}
+	}
+	head := c.header
+	if t := c.trailer(); len(t) > 0 {
+		head = head.Clone()
+		for name, values := range t {
+			head[name] = append(head[name], values...)
+		}
+	}
+	findings := p.scanner.ScanHead(&url.URL{Path: unescaped(c.path), RawPath: c.path, RawQuery: c.rawQuery}, head)
+	c.shown = p.shownPath(c.path, len(findings) > 0)
+	findings = append(findings, in.findings...)
+	for _, f := range findings {
+		if f.Blocks() {
+			no := refuse(codeSecret, blockedSentence(f))
+			no.findings = findings
+			return nil, no
+		}
+	}
+	return findings, nil
+}
+
+// read takes the body in, scanning it as it comes, decoded.
+func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
+	scan := p.scanner.NewBodyScan(c.header.Get("Content-Type"))
+	sink, err := p.newDecodedSink(c.header.Values("Content-Encoding"), scan)
+	if err != nil {
+		return refuse(codeUndecodable, "the request body's Content-Encoding cannot be decoded, so it cannot be scanned; send it with gzip, br, zstd, deflate or none")
+	}
+	in.body, err = readBody(c.body, sink, c.declared, p.maxBody, p.spoolDir)
+	undecoded := sink.Close()
+	closed := scan.Close()
+	switch {
+	case errors.Is(err, errTooLarge):
+		return refuse(codeTooLarge, "the request body is over this keeper's limit")
+	case undecoded != nil:
+		return refuse(codeUndecodable, "the request body is not what its Content-Encoding says, so it cannot be scanned")
+	case err != nil && ctx.Err() != nil:
+		return refuse(p.interruption(ctx), "the call was ended before its body had arrived")
+	case err != nil:
+		p.logger.Info("reading a request body", "requestId", c.id, "error", err)
+		return refuse(codeBadRequest, "the request body could not be read to its end")
+	case closed != nil:
+		return refuse(codeUndecodable, "the request body cannot be scanned")
+	}
+	c.sent = in.body.size
+	in.findings = append(scan.Findings(), sink.findings()...)
+	return nil
+}
+
+// request is the call as the provider gets it, but for the credential.
+func (p *Proxy) request(ctx context.Context, c *call, route policy.Route, b *body) *http.Request {
+	outgoing(c.header, route.Headers)
+	u := *route.BaseURL
+	setPath(&u, route.BaseURL.EscapedPath(), c.path)
+	u.RawQuery = c.rawQuery
+	req := &http.Request{
+		Method: c.method, URL: &u, Host: u.Host, Header: c.header, Trailer: c.trailer(),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	if b.size > 0 || len(req.Trailer) > 0 {
+		req.Body = b.open()
+		req.GetBody = func() (io.ReadCloser, error) { return b.open(), nil }
+		req.ContentLength = b.size
+		if len(req.Trailer) > 0 {
+			req.ContentLength = -1
+		}
+	}
+	return req.WithContext(ctx)
+}
+
+// refused writes the refusal into the log. Where that cannot be done, it is
+// another refusal that the caller gets.
+func (p *Proxy) refused(ctx context.Context, c *call, r *refusal) *refusal {
+	if c.shown == "" {
+		c.shown = p.shownPath(c.path, true)
+	}
+	err := p.audit.Refuse(audit.WithOrigin(context.WithoutCancel(ctx), audit.Origin{RequestID: c.id, Source: c.source}), audit.Refusal{
+		Code: r.code, Agent: c.agent.id, JTI: c.agent.jti, Provider: p.shownName(c.provider),
+		Risk: riskOf(r.code), Call: c.record(), Findings: recorded(r.findings),
+	})
+	if err != nil {
+		return p.undecided(ctx, c, err)
+	}
+	return r
+}
+
+func (p *Proxy) undecided(ctx context.Context, c *call, err error) *refusal {
+	if ctx.Err() != nil {
+		return refuse(p.interruption(ctx), "the call was ended before it was decided")
+	}
+	p.logger.Error("recording a call", "requestId", c.id, "error", err)
+	return refuse(codeAudit, "the audit log cannot be written, so nothing was sent; try again in a moment")
+}
+
+func (p *Proxy) chooseFailed(ctx context.Context, c *call, err error) *refusal {
+	if errors.Is(err, policy.ErrNotAllowed) {
+		misuse := audit.VaultAccess{Agent: c.agent.id, Provider: c.provider, Action: "denied", Label: p.shownName(c.label)}
+		if err := p.audit.Record(ctx, misuse); err != nil {
+			return p.undecided(ctx, c, err)
+		}
+	}
+	if errors.Is(err, policy.ErrNoCredential) {
+		return refuse(codeNoCredential, fmt.Sprintf("no credential of %s may be used by agent %s here; "+
+			"an operator sets one with: keeper secret set %s", c.provider, c.agent.id, c.provider))
+	}
+	p.logger.Error("choosing a credential", "requestId", c.id, "error", err)
+	return refuse(codeStore, "the vault cannot be read; try again in a moment")
+}

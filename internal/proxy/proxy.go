@@ -1,0 +1,116 @@
+// Package proxy takes an agent's call to a provider and brings the answer
+// back. Its one invariant: every way in hands its call to the one pipeline
+// (pipeline.go), in which no step can be left out or happen out of order. It
+// never imports the vault, a database or the management routes.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/netguard"
+	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/scanner"
+)
+
+// Prefix is the path below which the providers are.
+const Prefix = "/api/v1/proxy/"
+
+const (
+	defaultMaxBody    = 64 << 20
+	defaultHeaderWait = 10 * time.Minute // models think for long before they answer
+	defaultDocs       = "https://github.com/superinstance/keeper/blob/main/docs/errors.md"
+)
+
+// Vault is what the pipeline needs of the vault: to name a credential, and to
+// put it on a request that was audited.
+type Vault interface {
+	// Choose returns which credential serves the grant. The error wraps
+	// policy.ErrNoCredential where there is none.
+	Choose(ctx context.Context, g policy.Grant) (policy.Ref, error)
+	// Inject returns a private clone of req that bears the credential.
+	Inject(ctx context.Context, r audit.Receipt, req *http.Request) (*http.Request, error)
+}
+
+// Config is what a Proxy needs. Auth, Failures, Catalogue, Scanner, Vault and
+// Audit are required.
+type Config struct {
+	Auth      *auth.Authority
+	Failures  *auth.Failures
+	Catalogue func() *policy.Catalogue // the one in force
+	Scanner   *scanner.Scanner
+	Vault     Vault
+	Audit     *audit.Log
+
+	MaxBodyBytes          int64         // of a request; 0: 64 MiB
+	SpoolDir              string        // for bodies over 1 MiB, encrypted; empty: the system's
+	ResponseHeaderTimeout time.Duration // a provider's silence before its answer begins; 0: 10 minutes
+	Docs                  string        // address of the page that explains the codes
+	Logger                *slog.Logger  // nil: slog.Default
+}
+
+// Proxy serves calls to providers. It is safe for concurrent use.
+type Proxy struct {
+	auth      *auth.Authority
+	failures  *auth.Failures
+	catalogue func() *policy.Catalogue
+	scanner   *scanner.Scanner
+	vault     Vault
+	audit     *audit.Log
+	transport http.RoundTripper
+	maxBody   int64
+	spoolDir  string
+	docs      string
+	logger    *slog.Logger
+	flights   *flights
+}
+
+// New returns a Proxy. The addresses that the operator named are read from the
+// catalogue now: one that is added later must be public.
+func New(c Config) (*Proxy, error) {
+	if c.Auth == nil || c.Failures == nil || c.Catalogue == nil || c.Scanner == nil || c.Vault == nil || c.Audit == nil {
+		return nil, errors.New("making a proxy: auth, failures, catalogue, scanner, vault and audit are required")
+	}
+	p := &Proxy{
+		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, scanner: c.Scanner, vault: c.Vault, audit: c.Audit,
+		maxBody: c.MaxBodyBytes, spoolDir: c.SpoolDir, docs: c.Docs, logger: c.Logger,
+		flights: newFlights(),
+	}
+	if p.maxBody <= 0 {
+		p.maxBody = defaultMaxBody
+	}
+	if p.docs == "" {
+		p.docs = defaultDocs
+	}
+	if p.logger == nil {
+		p.logger = slog.Default()
+	}
+	if c.ResponseHeaderTimeout <= 0 {
+		c.ResponseHeaderTimeout = defaultHeaderWait
+	}
+	p.transport = newTransport(netguard.New(c.Catalogue().OperatorNamed()), c.ResponseHeaderTimeout)
+	return p, nil
+}
+
+func newTransport(dialer *netguard.Dialer, headerWait time.Duration) *http.Transport {
+	return &http.Transport{
+		DialContext:           dialer.DialContext,
+		ForceAttemptHTTP2:     true,
+		DisableCompression:    true, // the agent's wish is handed on, and decoded here
+		MaxIdleConnsPerHost:   512,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: headerWait,
+		ReadBufferSize:        32 << 10,
+		WriteBufferSize:       32 << 10,
+	}
+}
+
+// Stop refuses new calls, waits for those in flight until ctx ends, and then
+// cuts what is left. It returns when the outcome of every call is recorded.
+func (p *Proxy) Stop(ctx context.Context) { p.flights.stop(ctx) }

@@ -1,0 +1,182 @@
+package proxy
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/scanner"
+)
+
+// The codes of keeper's own refusals.
+const (
+	codeTokenMissing   = "token_missing"
+	codeTokenInvalid   = "token_invalid"
+	codeTokenExpired   = "token_expired"
+	codeTokenRevoked   = "token_revoked"
+	codeScopeDenied    = "scope_denied"
+	codeSecret         = "secret_in_request"
+	codeNoCredential   = "no_credential"
+	codeUnknown        = "provider_unknown"
+	codeBadRequest     = "bad_request"
+	codeUndecodable    = "body_undecodable"
+	codeTooLarge       = "body_too_large"
+	codeRateLimited    = "rate_limited"
+	codeAudit          = "audit_unavailable"
+	codeStore          = "store_unavailable"
+	codeStopping       = "keeper_stopping"
+	codeUnreachable    = "upstream_unreachable"
+	codeInvalid        = "upstream_invalid"
+	codeTimeout        = "upstream_timeout"
+	codeAgentGone      = "agent_gone"
+	codeRedactionFails = "redaction_impossible"
+)
+
+// kind is what a code means to HTTP and to the vendors' error types.
+type kind struct {
+	status int
+	typ    string // as Anthropic and OpenAI name it
+	google string // as google.rpc.Code names it
+}
+
+var (
+	unauthenticated = kind{http.StatusUnauthorized, "authentication_error", "UNAUTHENTICATED"}
+	forbidden       = kind{http.StatusForbidden, "permission_error", "PERMISSION_DENIED"}
+	unavailable     = kind{http.StatusServiceUnavailable, "api_error", "UNAVAILABLE"}
+	badGateway      = kind{http.StatusBadGateway, "api_error", "UNAVAILABLE"}
+)
+
+// kinds is the one table from code to status. A code that is not in it is
+// keeper's own fault: 500.
+var kinds = map[string]kind{
+	codeTokenMissing:   unauthenticated,
+	codeTokenInvalid:   unauthenticated,
+	codeTokenExpired:   unauthenticated,
+	codeTokenRevoked:   unauthenticated,
+	codeScopeDenied:    forbidden,
+	codeSecret:         forbidden,
+	codeNoCredential:   forbidden,
+	codeUnknown:        {http.StatusNotFound, "not_found_error", "NOT_FOUND"},
+	codeBadRequest:     {http.StatusBadRequest, "invalid_request_error", "INVALID_ARGUMENT"},
+	codeUndecodable:    {http.StatusUnsupportedMediaType, "invalid_request_error", "INVALID_ARGUMENT"},
+	codeTooLarge:       {http.StatusRequestEntityTooLarge, "invalid_request_error", "OUT_OF_RANGE"},
+	codeRateLimited:    {http.StatusTooManyRequests, "rate_limit_error", "RESOURCE_EXHAUSTED"},
+	codeAudit:          unavailable,
+	codeStore:          unavailable,
+	codeStopping:       unavailable,
+	codeUnreachable:    badGateway,
+	codeInvalid:        badGateway,
+	codeRedactionFails: badGateway,
+	codeTimeout:        {http.StatusGatewayTimeout, "api_error", "DEADLINE_EXCEEDED"},
+}
+
+func kindOf(code string) kind {
+	if k, known := kinds[code]; known {
+		return k
+	}
+	return kind{http.StatusInternalServerError, "api_error", "INTERNAL"}
+}
+
+// refusal is why a call ended at keeper. Its message names a rule, a scope or
+// a mend, and never a value from the call.
+type refusal struct {
+	code     string
+	message  string
+	findings []scanner.Finding
+}
+
+func refuse(code, message string) *refusal { return &refusal{code: code, message: message} }
+
+// sentence is what the client shows: it begins with the one who speaks.
+func (r *refusal) sentence() string { return "keeper: " + r.message }
+
+// universal is the one body that the vendors' clients show clearly.
+type universal struct {
+	Type             string         `json:"type"`
+	Error            universalError `json:"error"`
+	Message          string         `json:"message"`
+	DocumentationURL string         `json:"documentation_url"`
+	RequestID        string         `json:"request_id"`
+}
+
+type universalError struct {
+	Type    string  `json:"type"`
+	Code    string  `json:"code"`
+	Message string  `json:"message"`
+	Param   *string `json:"param"`
+	Status  string  `json:"status"`
+}
+
+func (p *Proxy) universalBody(r *refusal, requestID string) []byte {
+	k := kindOf(r.code)
+	body, err := json.Marshal(universal{
+		Type:    "error",
+		Error:   universalError{Type: k.typ, Code: r.code, Message: r.sentence(), Status: k.google},
+		Message: r.sentence(), DocumentationURL: p.docs + "#" + r.code, RequestID: requestID,
+	})
+	if err != nil { // strings alone cannot fail to encode
+		return []byte("{}")
+	}
+	return body
+}
+
+// writeRefusal answers in the shape that the route's clients show.
+func (p *Proxy) writeRefusal(w http.ResponseWriter, c *call, r *refusal) {
+	refusalHeaders(w.Header(), r)
+	switch c.refusalShape() {
+	case policy.RefusalSlack:
+		p.writeSlack(w, r)
+	case policy.RefusalGit:
+		p.writeGit(w, c, r)
+	default:
+		writeBody(w, kindOf(r.code).status, "application/json", p.universalBody(r, c.id))
+	}
+}
+
+// refusalHeaders stop the retries that cannot help: 503 alone invites one.
+func refusalHeaders(h http.Header, r *refusal) {
+	h.Set("Keeper-Code", r.code)
+	h.Set("Cache-Control", "no-store")
+	switch kindOf(r.code).status {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		h.Set("Retry-After", "1")
+	default:
+		h.Set("X-Should-Retry", "false")
+		h.Set("Stripe-Should-Retry", "false")
+	}
+}
+
+// writeSlack answers as Slack does, since its client retries everything else.
+func (p *Proxy) writeSlack(w http.ResponseWriter, r *refusal) {
+	body, _ := json.Marshal(struct {
+		OK      bool   `json:"ok"`
+		Error   string `json:"error"`
+		Message string `json:"message"`
+	}{false, r.code, r.sentence()})
+	writeBody(w, http.StatusOK, "application/json", body)
+}
+
+// writeGit answers in plain text, which git prints. A challenge makes git send
+// the password that it kept back in its first try; to one that has sent a bad
+// token by a header of its own, 403 is what stops it from asking its user for a
+// password instead.
+func (p *Proxy) writeGit(w http.ResponseWriter, c *call, r *refusal) {
+	status := kindOf(r.code).status
+	switch {
+	case status != http.StatusUnauthorized:
+	case len(c.taken.tokens) > 0 && !c.taken.basic:
+		status = http.StatusForbidden
+	default:
+		w.Header().Set("WWW-Authenticate", `Basic realm="keeper"`)
+	}
+	writeBody(w, status, "text/plain; charset=utf-8", []byte(r.sentence()+"\n"))
+}
+
+func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	w.Write(body) // the caller may have gone; there is nobody else to tell
+}

@@ -1,0 +1,283 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/scanner"
+)
+
+const (
+	// wholeBytes is up to which announced length an answer is redacted as a
+	// whole, so that it keeps an exact Content-Length.
+	wholeBytes = 256 << 10
+	copyBytes  = 32 << 10
+)
+
+// errIntegrity is a secret in a body that may not be rewritten.
+var errIntegrity = errors.New("a body whose integrity the client checks holds a secret")
+
+// answer is what became of the provider's answer.
+type answer struct {
+	outcome  string // as the log has it
+	code     string // why it is not complete
+	status   int
+	bytes    int64
+	findings []scanner.Finding
+	refusal  *refusal // instead of it; nothing was sent yet
+	cut      bool     // it broke off
+	told     bool     // and an error event was sent to say so
+}
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }}
+
+// respond brings the provider's answer to the caller: headers, body and
+// trailers, decoded, and redacted as they stream.
+func (p *Proxy) respond(ctx context.Context, w http.ResponseWriter, c *call, resp *http.Response) answer {
+	d := &delivery{proxy: p, ctx: ctx, to: w, call: c, resp: resp}
+	d.answer.status = resp.StatusCode
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return d.refuse(codeInvalid, "the provider switched protocols unasked")
+	}
+	trailers := resp.Header.Values("Trailer")
+	dropHopByHop(resp.Header)
+	dropAll(resp.Header, []string{"Keeper-Code", "Keeper-Request-Id", "Alt-Svc"})
+	d.note(p.scanner.RedactHeader(resp.Header))
+	if !hasBody(c.method, resp.StatusCode) {
+		d.head(nil)
+		return d.complete()
+	}
+	src, err := scanner.NewDecoder(strings.Join(resp.Header.Values("Content-Encoding"), ","), resp.Body)
+	if err != nil {
+		return d.refuse(codeInvalid, "the provider's answer is encoded in a way that cannot be decoded, so it cannot be scanned")
+	}
+	defer src.Close()
+	if encoded(resp.Header) {
+		resp.Header.Del("Content-Encoding")
+		resp.Header.Del("Content-Length")
+		resp.ContentLength = -1
+	}
+	if resp.ContentLength >= 0 && resp.ContentLength <= wholeBytes && len(trailers) == 0 {
+		return d.whole(src)
+	}
+	resp.Header.Del("Content-Length")
+	return d.stream(src, trailers)
+}
+
+func hasBody(method string, status int) bool {
+	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+func encoded(h http.Header) bool {
+	coding := strings.ToLower(strings.TrimSpace(strings.Join(h.Values("Content-Encoding"), ",")))
+	return coding != "" && coding != "identity"
+}
+
+// delivery is one answer on its way to the caller.
+type delivery struct {
+	proxy  *Proxy
+	ctx    context.Context // of the call, which ends when the answer has been delivered
+	to     http.ResponseWriter
+	call   *call
+	resp   *http.Response
+	began  bool  // the status was sent
+	failed error // the caller could not be written to
+	answer answer
+}
+
+func (d *delivery) note(fs []scanner.Finding) {
+	d.answer.findings = append(d.answer.findings, fs...)
+}
+
+// head sends status and headers.
+func (d *delivery) head(trailers []string) {
+	out := d.to.Header()
+	for name, values := range d.resp.Header {
+		out[name] = values
+	}
+	for _, t := range trailers {
+		out.Add("Trailer", t)
+	}
+	d.began = true
+	d.to.WriteHeader(d.resp.StatusCode)
+}
+
+// Write is where redacted bytes arrive.
+func (d *delivery) Write(p []byte) (int, error) {
+	n, err := d.to.Write(p)
+	d.answer.bytes += int64(n)
+	if err != nil {
+		d.failed = err
+	}
+	return n, err
+}
+
+func (d *delivery) options() scanner.RedactOptions {
+	return scanner.RedactOptions{
+		ContentType: d.resp.Header.Get("Content-Type"), Location: "body", Cut: d.call.route.Integrity,
+	}
+}
+
+// whole redacts a short answer before any of it is sent.
+func (d *delivery) whole(src io.Reader) answer {
+	var clean bytes.Buffer
+	clean.Grow(int(d.resp.ContentLength) + bytes.MinRead)
+	redactor := d.proxy.scanner.NewRedactor(&clean, d.options())
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	_, err := io.CopyBuffer(writerOnly{redactor}, readerOnly{src}, *buf)
+	if err == nil {
+		err = redactor.Close()
+	}
+	d.note(redactor.Findings())
+	if err != nil {
+		code, sentence := d.reason(err)
+		return d.refuse(code, sentence)
+	}
+	d.resp.Header.Set("Content-Length", strconv.Itoa(clean.Len()))
+	d.head(nil)
+	d.Write(clean.Bytes())
+	if d.failed != nil {
+		return d.broken(d.failed)
+	}
+	return d.complete()
+}
+
+// stream hands an answer on as it comes, each piece as soon as it is known to
+// be clean.
+func (d *delivery) stream(src io.Reader, trailers []string) answer {
+	d.head(trailers)
+	redactor := d.proxy.scanner.NewRedactor(d, d.options())
+	err := d.copy(redactor, src)
+	if err == nil {
+		err = redactor.Close()
+	}
+	d.note(redactor.Findings())
+	if err != nil {
+		return d.broken(err)
+	}
+	d.trailers(trailers)
+	return d.complete()
+}
+
+func (d *delivery) copy(redactor io.Writer, src io.Reader) error {
+	rc := http.NewResponseController(d.to)
+	if err := rc.Flush(); err != nil { // the caller sees at once that it was answered
+		d.failed = err
+		return err
+	}
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	for {
+		n, err := src.Read(*buf)
+		if n > 0 {
+			before := d.answer.bytes
+			if _, werr := redactor.Write((*buf)[:n]); werr != nil {
+				return werr
+			}
+			if d.answer.bytes > before {
+				if ferr := rc.Flush(); ferr != nil {
+					d.failed = ferr
+					return ferr
+				}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// trailers sends what came after the body, announced or not.
+func (d *delivery) trailers(announced []string) {
+	if len(d.resp.Trailer) == 0 {
+		return
+	}
+	d.note(d.proxy.scanner.RedactHeader(d.resp.Trailer))
+	known := map[string]bool{}
+	for _, list := range announced {
+		for name := range strings.SplitSeq(list, ",") {
+			known[http.CanonicalHeaderKey(strings.TrimSpace(name))] = true
+		}
+	}
+	out := d.to.Header()
+	for name, values := range d.resp.Trailer {
+		if !known[name] {
+			name = http.TrailerPrefix + name
+		}
+		out[name] = values
+	}
+}
+
+func (d *delivery) complete() answer {
+	d.answer.outcome = "complete"
+	return d.answer
+}
+
+// refuse answers in the provider's place; nothing was sent yet.
+func (d *delivery) refuse(code, sentence string) answer {
+	d.answer.outcome, d.answer.code = outcomeOf(code), code
+	d.answer.refusal = refuse(code, sentence)
+	return d.answer
+}
+
+// broken ends an answer that has begun: by an error event where it is an event
+// stream, and never cleanly.
+func (d *delivery) broken(err error) answer {
+	code, sentence := d.reason(err)
+	d.answer.outcome, d.answer.code, d.answer.cut = outcomeOf(code), code, true
+	if d.failed == nil && isEventStream(d.resp.Header) {
+		d.Write(d.proxy.errorEvent(d.call, refuse(code, sentence)))
+		// The connection is aborted next; what was written should be out by then.
+		_ = http.NewResponseController(d.to).Flush()
+		d.answer.told = d.failed == nil
+	}
+	return d.answer
+}
+
+// reason tells why an answer ended early, without quoting the error, which may
+// hold what the provider sent.
+func (d *delivery) reason(err error) (code, sentence string) {
+	switch {
+	case d.ctx.Err() != nil:
+		code := d.proxy.interruption(d.ctx)
+		return code, interruptions[code]
+	case d.failed != nil:
+		return codeAgentGone, interruptions[codeAgentGone]
+	case errors.Is(err, scanner.ErrCut):
+		return codeRedactionFails, "the answer holds a secret and may not be rewritten, so it was cut off"
+	}
+	return codeInvalid, "the provider's answer broke off or could not be decoded"
+}
+
+func isEventStream(h http.Header) bool {
+	media, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return media == "text/event-stream"
+}
+
+// finish records the outcome.
+func (p *Proxy) finish(ctx context.Context, c *call, receipt audit.Receipt, a answer, start time.Time) {
+	redacted := false
+	for _, f := range a.findings {
+		redacted = redacted || f.Redacts()
+	}
+	err := p.audit.Finish(ctx, receipt, audit.Outcome{
+		Outcome: a.outcome, Code: a.code, Status: a.status, ResponseBytes: a.bytes,
+		DurationMS: time.Since(start).Milliseconds(), Findings: recorded(a.findings), Redacted: redacted,
+	})
+	if err != nil {
+		p.logger.Error("recording an outcome", "requestId", c.id, "error", err)
+	}
+}

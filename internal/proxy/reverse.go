@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/superinstance/keeper/internal/policy"
+)
+
+// ServeHTTP takes /api/v1/proxy/{provider}[@{label}]/{path…}. It must be given
+// the request as it came, before any multiplexer: those tidy paths up.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	target, found := strings.CutPrefix(pathAsSent(r), Prefix)
+	if !found {
+		http.NotFound(w, r)
+		return
+	}
+	name, path, _ := strings.Cut(target, "/")
+	p.reverse(w, r, name, "/"+path)
+}
+
+// ProviderRoot returns a handler whose root is the root of one provider, for
+// clients that know a host and a port alone.
+func (p *Proxy) ProviderRoot(provider string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.reverse(w, r, provider, pathAsSent(r))
+	})
+}
+
+// pathAsSent is the path byte for byte, which url.URL does not always keep.
+func pathAsSent(r *http.Request) string {
+	if !strings.HasPrefix(r.RequestURI, "/") { // absolute-form, or * of OPTIONS
+		return r.URL.EscapedPath()
+	}
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	return path
+}
+
+// reverse serves an HTTP request to a provider. name may end in "@" and the
+// label of a credential.
+func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path string) {
+	c := newCall(r)
+	name, c.label, _ = strings.Cut(name, "@")
+	c.provider = strings.ToLower(name)
+	c.path = path
+	w.Header().Set("Keeper-Request-Id", c.id)
+	p.findRoute(c)
+
+	// A call is in flight from before its token is looked at, so that keeper
+	// does not stop between the decision and its outcome.
+	ctx, cut, end, ok := p.flights.begin(r.Context())
+	if !ok {
+		p.writeRefusal(w, c, refuse(codeStopping, "it is stopping; try again in a moment"))
+		return
+	}
+	defer end()
+	defer interruptible(ctx, w)()
+
+	if len(c.taken.tokens) == 0 && mayBeEnvelope(r) {
+		p.serveEnvelope(ctx, cut, w, c)
+		return
+	}
+	if c.provider == "slack" {
+		if err := c.takeFormToken(); err != nil {
+			p.writeRefusal(w, c, p.refused(ctx, c, refuse(codeBadRequest, "the request body could not be read")))
+			return
+		}
+	}
+	result := p.run(ctx, cut, w, c)
+	if result.refusal != nil {
+		p.writeRefusal(w, c, result.refusal)
+	}
+	if result.told {
+		// A client that meets the abort before it has read the event shows
+		// nothing but the abort.
+		select {
+		case <-r.Context().Done():
+		case <-time.After(cutGrace):
+		}
+	}
+	if result.cut {
+		panic(http.ErrAbortHandler) // a clean end would be taken for success
+	}
+}
+
+// findRoute looks up how refusals of this call must look, before anything is
+// decided.
+func (p *Proxy) findRoute(c *call) {
+	spec, err := policy.NewCall(c.spec())
+	if err != nil {
+		return // the pipeline refuses it, in the default shape
+	}
+	c.route, _ = p.catalogue().Route(spec)
+}
+
+func (c *call) spec() policy.CallSpec {
+	return policy.CallSpec{
+		Provider: c.provider, Label: c.label, Method: c.method,
+		EscapedPath: c.path, RawQuery: c.rawQuery, Header: c.header,
+	}
+}
+
+// interruptible sees to it that a call which was cut does not go on waiting
+// for a caller who neither reads nor writes. The result undoes that.
+func interruptible(ctx context.Context, w http.ResponseWriter) func() {
+	rc := http.NewResponseController(w)
+	stop := context.AfterFunc(ctx, func() {
+		// A collected answer has no connection: then there is nothing to wait for.
+		_ = rc.SetReadDeadline(soon())
+		_ = rc.SetWriteDeadline(soon())
+	})
+	return func() { stop() }
+}

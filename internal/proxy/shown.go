@@ -1,0 +1,92 @@
+package proxy
+
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/scanner"
+)
+
+const (
+	shownPathBytes = 512
+	shownNameBytes = 64
+)
+
+// shownPath is a path as the log may have it. Where it may hold a secret, what
+// was found in it is replaced.
+func (p *Proxy) shownPath(path string, unsure bool) string {
+	if unsure {
+		clean, _ := p.scanner.Sanitize([]byte(path))
+		path = string(clean)
+	}
+	return shorten(path, shownPathBytes)
+}
+
+// shownName is a provider's name as the log may have it: one that the
+// catalogue lacks may be anything.
+func (p *Proxy) shownName(name string) string {
+	if _, known := p.catalogue().Provider(name); known {
+		return name
+	}
+	clean, _ := p.scanner.Sanitize([]byte(name))
+	return shorten(string(clean), shownNameBytes)
+}
+
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}
+
+// recorded is what the log has of findings.
+func recorded(fs []scanner.Finding) []audit.Finding {
+	if len(fs) == 0 {
+		return nil
+	}
+	out := make([]audit.Finding, 0, min(len(fs), maxRecorded))
+	for _, f := range fs[:min(len(fs), maxRecorded)] {
+		out = append(out, audit.Finding{
+			Type: string(f.Type), Rule: f.Rule, Location: f.Location, Form: f.Form, Confidence: string(f.Confidence),
+		})
+	}
+	return out
+}
+
+// maxRecorded bounds the findings in one entry.
+const maxRecorded = 32
+
+func blockedSentence(f scanner.Finding) string {
+	return fmt.Sprintf("this request was blocked: it holds a secret (%s, rule %s) at %s; take it out and try again",
+		f.Description, f.Rule, f.Location)
+}
+
+// riskOf is the risk of a refusal.
+func riskOf(code string) int {
+	switch code {
+	case codeSecret, codeTokenRevoked:
+		return audit.RiskCritical
+	}
+	return audit.RiskWarning
+}
+
+func unescaped(path string) string {
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return path
+	}
+	return plain
+}
+
+// setPath makes u point at base followed by path, byte for byte.
+func setPath(u *url.URL, base, path string) {
+	for len(base) > 0 && base[len(base)-1] == '/' {
+		base = base[:len(base)-1]
+	}
+	escaped := base + path
+	u.Path, u.RawPath = unescaped(escaped), escaped
+	if u.EscapedPath() != escaped {
+		u.Opaque = escaped // one slash first: policy refuses a path that begins with two
+	}
+}
