@@ -1,0 +1,125 @@
+// Package api serves keeper's own routes: agents, tokens, the vault's list, the
+// audit log, the scanner. Its one invariant: a route runs only after its caller
+// was proven, holds the scope that the route needs, and sent a request that the
+// route's schema describes in full. No answer holds a secret's value. It never
+// imports a database or the proxy.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/scanner"
+	"github.com/superinstance/keeper/internal/vault"
+)
+
+// Config is what an API needs. All of it is required but what says otherwise.
+type Config struct {
+	Auth      *auth.Authority
+	Failures  *auth.Failures // shared with the proxy
+	Catalogue func() *policy.Catalogue
+	Vault     *vault.Vault
+	Scanner   *scanner.Scanner
+	Audit     *audit.Log
+	// Ready reports why a call could not be served now; nil where it could.
+	Ready   func(ctx context.Context) error
+	Version string // may be empty
+	// VaultKeyFile is the file that holds the vault's key; empty where the key
+	// comes from elsewhere.
+	VaultKeyFile string
+	// AllowedOrigins lists the web origins whose pages may call these routes,
+	// each "scheme://host[:port]". Empty: none.
+	AllowedOrigins []string
+	// Registration is what strangers may do. While it is open, a browser may
+	// call only under a name of this machine.
+	Registration auth.Registration
+	Logger       *slog.Logger     // nil: slog.Default
+	Now          func() time.Time // nil: time.Now
+}
+
+// API is the management routes. It is safe for concurrent use.
+type API struct {
+	auth      *auth.Authority
+	failures  *auth.Failures
+	catalogue func() *policy.Catalogue
+	vault     *vault.Vault
+	scanner   *scanner.Scanner
+	audit     *audit.Log
+	ready     func(ctx context.Context) error
+	checks    singleflight.Group // health checks under way
+	version   string
+	keyFile   string
+	origins   *origins
+	logger    *slog.Logger
+	now       func() time.Time
+
+	all    http.Handler
+	public http.Handler
+}
+
+// New makes the routes. The error names what the Config lacks, or the origin
+// that is none.
+func New(c Config) (*API, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("making the management routes: %w", err)
+	}
+	allowed, err := newOrigins(c.AllowedOrigins, c.Registration)
+	if err != nil {
+		return nil, fmt.Errorf("making the management routes: %w", err)
+	}
+	a := &API{
+		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
+		audit: c.Audit, ready: c.Ready, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+	}
+	if a.logger == nil {
+		a.logger = slog.Default()
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.all, err = a.serve(false); err != nil {
+		return nil, fmt.Errorf("making the management routes: %w", err)
+	}
+	if a.public, err = a.serve(true); err != nil {
+		return nil, fmt.Errorf("making the management routes: %w", err)
+	}
+	return a, nil
+}
+
+func (c *Config) check() error {
+	for name, missing := range map[string]bool{
+		"Auth": c.Auth == nil, "Failures": c.Failures == nil, "Catalogue": c.Catalogue == nil,
+		"Vault": c.Vault == nil, "Scanner": c.Scanner == nil, "Audit": c.Audit == nil, "Ready": c.Ready == nil,
+	} {
+		if missing {
+			return errors.New("no " + name)
+		}
+	}
+	return nil
+}
+
+// Handler serves every route, for a listener that serves all, or for the
+// administrators' own.
+func (a *API) Handler() http.Handler { return a.all }
+
+// PublicHandler serves the routes that agents need, for the agents' listener
+// where there is another for administrators. The rest is not found there, and
+// /auth/revoke takes an agent's own tokens alone.
+func (a *API) PublicHandler() http.Handler { return a.public }
+
+func (a *API) serve(public bool) (http.Handler, error) {
+	mux := http.NewServeMux()
+	if err := newSurface(a, mux, public).routes(); err != nil {
+		return nil, err
+	}
+	return a.edge(mux), nil
+}

@@ -1,0 +1,102 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
+)
+
+const (
+	byAdmin       = "admin" // the operator, where an agent's id would stand
+	refusalPeriod = 5 * time.Second
+)
+
+// call is what is known of a request beside what it asks.
+type call struct {
+	route  string // its pattern, which names no one
+	claims auth.Claims
+}
+
+type callKey struct{}
+
+// callOf returns the context's call, or a zero one.
+func callOf(ctx context.Context) call {
+	c, _ := ctx.Value(callKey{}).(call)
+	return c
+}
+
+func withRoute(ctx context.Context, route string) context.Context {
+	return context.WithValue(ctx, callKey{}, call{route: route})
+}
+
+// withCaller returns the context in which the caller's changes are made: audit
+// entries say who made them.
+func withCaller(ctx context.Context, claims auth.Claims) context.Context {
+	c, origin := callOf(ctx), audit.OriginOf(ctx)
+	c.claims, origin.By = claims, claims.AgentID()
+	if claims.Admin() {
+		origin.By = byAdmin
+	}
+	return audit.WithOrigin(context.WithValue(ctx, callKey{}, c), origin)
+}
+
+// refuse says in the audit log who was refused, in the operator's log why, and
+// returns what the caller is told.
+func (a *API) refuse(ctx context.Context, err error) *problem {
+	c, origin := callOf(ctx), audit.OriginOf(ctx)
+	if errors.Is(err, auth.ErrForbidden) && !c.claims.Valid() {
+		err = errTokenMissing // whoever showed none is told to show one
+	}
+	r := replyTo(err)
+	a.logRefusal(ctx, r, err)
+	if r.isFailedProof() {
+		a.failures.Count(origin.Source)
+	}
+	if r.isRefusal() {
+		a.auditRefusal(ctx, c, r.code)
+	}
+	return r.problem(origin.RequestID)
+}
+
+// isFailedProof reports whether the caller tried to prove something and could
+// not.
+func (r reply) isFailedProof() bool {
+	return r.status == http.StatusUnauthorized && r.code != codeTokenMissing
+}
+
+// isRefusal reports whether the caller was refused for who it is.
+func (r reply) isRefusal() bool {
+	return r.status == http.StatusUnauthorized || r.status == http.StatusForbidden || r.status == http.StatusTooManyRequests
+}
+
+// logRefusal gives the operator the reason. That of a bad request is left out:
+// it names fields as the caller called them.
+func (a *API) logRefusal(ctx context.Context, r reply, err error) {
+	c, level := callOf(ctx), slog.LevelDebug
+	if r.status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		level = slog.LevelError
+	}
+	fields := []any{
+		"requestId", audit.OriginOf(ctx).RequestID, "route", c.route, "agentId", c.claims.AgentID(),
+		"status", r.status, "code", r.code,
+	}
+	if r.status != http.StatusBadRequest {
+		fields = append(fields, "error", err)
+	}
+	a.logger.Log(ctx, level, "call refused", fields...)
+}
+
+// auditRefusal records the refusal, also for a caller who has hung up. The call
+// is refused in any case, so an error goes to the operator's log alone.
+func (a *API) auditRefusal(ctx context.Context, c call, code string) {
+	kept, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusalPeriod)
+	defer cancel()
+	if err := a.audit.RefuseRoute(kept, c.claims.AgentID(), c.route, code); err != nil {
+		a.logger.ErrorContext(ctx, "refusal not audited", "requestId", audit.OriginOf(ctx).RequestID, "error", err)
+	}
+}

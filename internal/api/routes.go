@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/superinstance/keeper/internal/policy/scope"
+)
+
+const (
+	root   = "/api/v1"
+	get    = http.MethodGet
+	post   = http.MethodPost
+	patch  = http.MethodPatch
+	remove = http.MethodDelete
+)
+
+// routes defines every route.
+func (s *surface) routes() error {
+	read, write := scope.Keeper(scope.Read), scope.Keeper(scope.Write)
+	everything, err := scope.Parse("*")
+	if err != nil {
+		return fmt.Errorf("naming the scope of all: %w", err)
+	}
+
+	handle(s, route{id: "health", method: get, path: root + "/health", summary: "Whether a call could be served", guard: anyone, public: true}, s.health)
+	handle(s, route{id: "jwks", method: get, path: "/.well-known/jwks.json", summary: "The public signing keys", guard: anyone, public: true}, s.jwks)
+	handle(s, route{id: "status", method: get, path: root + "/status", summary: "Keeper in figures", needs: read}, s.status)
+
+	handle(s, route{id: "register", method: post, path: root + "/auth/register", summary: "Register an agent", guard: walkIn, public: true}, s.register)
+	handle(s, route{id: "issueToken", method: post, path: root + "/auth/token", summary: "Issue a token", guard: walkIn, public: true}, s.issue)
+	handle(s, route{id: "validateToken", method: post, path: root + "/auth/validate", summary: "Say what a token is good for", guard: stranger, public: true}, s.validate)
+	handle(s, route{id: "revoke", method: post, path: root + "/auth/revoke", summary: "Revoke a token, or all of an agent's", guard: walkIn, public: true}, s.revoke)
+	handle(s, route{id: "listTokens", method: get, path: root + "/tokens", summary: "List an agent's living tokens", needs: read}, s.tokens)
+
+	handle(s, route{id: "listAgents", method: get, path: root + "/agents", summary: "List the agents", needs: read}, s.agents)
+	handle(s, route{id: "agent", method: get, path: root + "/agents/{id}", summary: "Show an agent", needs: read}, s.agent)
+	handle(s, route{id: "updateAgent", method: patch, path: root + "/agents/{id}", summary: "Approve or disable an agent, change its grant or name", needs: write}, s.updateAgent)
+	handle(s, route{id: "deleteAgent", method: remove, path: root + "/agents/{id}", summary: "Delete an agent", needs: write}, s.deleteAgent)
+
+	handle(s, route{id: "listSecrets", method: get, path: root + "/vault", summary: "List the secrets, never their values", needs: read}, s.secrets)
+	handle(s, route{id: "setSecret", method: post, path: root + "/vault", summary: "Set or rotate a secret", needs: write}, s.setSecret)
+	handle(s, route{id: "deleteSecret", method: remove, path: root + "/vault/{provider}", summary: "Delete one or all of a provider's secrets", needs: write}, s.deleteSecret)
+	handle(s, route{id: "rotateKey", method: post, path: root + "/keys/rotate", summary: "Rotate the signing key or the vault's key", needs: everything}, s.rotateKey)
+
+	handle(s, route{id: "audit", method: get, path: root + "/audit", summary: "Read the audit log", needs: scope.Keeper(scope.Audit)}, s.entries)
+	handle(s, route{id: "scan", method: post, path: root + "/scan", summary: "Look for secrets in a text", needs: scope.Keeper(scope.Scan), limit: scanBodyLimit}, s.scan)
+	handle(s, route{id: "listProviders", method: get, path: root + "/providers", summary: "List the providers and what their scopes cover", needs: read}, s.providers)
+	handle(s, route{id: "openapi", method: get, path: root + "/openapi.json", summary: "This description", needs: read}, s.describe)
+
+	delete(s.schemas.registry.Map(), "ErrorModel") // the framework's, which no route answers
+	s.document, err = json.Marshal(s.huma.OpenAPI())
+	return err
+}
+
+// raw is an answer that is JSON already.
+type raw struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+func (s *surface) describe(context.Context, *struct{}) (*raw, error) {
+	return &raw{"application/json", s.document}, nil
+}
+
+// done is the answer of a route that has nothing to show.
+type done struct {
+	Message string `json:"message" doc:"What was done"`
+}
+
+func said(message string) (*output[done], error) {
+	return &output[done]{done{message}}, nil
+}

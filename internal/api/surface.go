@@ -1,0 +1,209 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/policy/scope"
+)
+
+// guard says what a route asks of its caller before anything else of the
+// request is read. The zero guard asks for the most.
+type guard int
+
+const (
+	holder   guard = iota // a token that covers the route's scope
+	walkIn                // a token is looked at where one is sent
+	stranger              // no token, but an address that has not failed too often
+	anyone                // nothing
+)
+
+// route is one route of the contract.
+type route struct {
+	id      string
+	method  string
+	path    string
+	summary string
+	guard   guard
+	needs   scope.Scope // what a holder's token must cover; the zero Scope is covered by none
+	public  bool        // agents need it: it is served on their listener too
+	limit   int64       // of the body in bytes; zero: bodyLimit
+}
+
+// surface is the routes as one listener serves them. It is the one place that
+// knows the framework: routes are defined by it, and with them the OpenAPI
+// document, but every request is checked here before the framework reads it,
+// whose own errors repeat values, take names in any case, and let null pass.
+type surface struct {
+	*API
+	huma     huma.API
+	schemas  schemas
+	public   bool   // the agents' listener, where administrators have another
+	document []byte // in OpenAPI 3.1
+}
+
+func newSurface(a *API, mux *http.ServeMux, public bool) *surface {
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	s := &surface{API: a, schemas: schemas{registry}, public: public}
+	s.huma = humago.New(mux, huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info:    &huma.Info{Title: "Keeper", Version: "1", Description: "Management of agents, tokens, secrets and the audit log."},
+			Components: &huma.Components{Schemas: registry, SecuritySchemes: map[string]*huma.SecurityScheme{
+				"bearer": {Type: "http", Scheme: "bearer"},
+			}},
+		},
+		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat},
+		DefaultFormat: "application/json",
+		Transformers:  []huma.Transformer{withoutDetail},
+	})
+	return s
+}
+
+// withoutDetail keeps the framework's own errors, which quote the body, from
+// being sent. The checks before it leave it nothing to find.
+func withoutDetail(ctx huma.Context, _ string, body any) (any, error) {
+	if _, ok := body.(*huma.ErrorModel); !ok {
+		return body, nil
+	}
+	ctx.SetHeader("Content-Type", "application/json")
+	return badField("body", "it cannot be read").problem(audit.OriginOf(ctx.Context()).RequestID), nil
+}
+
+// output is what a route answers.
+type output[T any] struct{ Body T }
+
+// handle defines a route: what it takes is in the tags of I, and what it
+// answers in those of O.
+func handle[I, O any](s *surface, r route, serve func(ctx context.Context, in *I) (*O, error)) {
+	if s.public && !r.public {
+		return
+	}
+	operation := huma.Operation{
+		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary,
+		Middlewares: huma.Middlewares{s.check(r)}, MaxBodyBytes: -1, BodyReadTimeout: -1,
+		SkipValidateBody: true, SkipValidateParams: true, Responses: s.errorResponse(),
+	}
+	if r.guard == holder {
+		operation.Security = []map[string][]string{{"bearer": {}}}
+		operation.Description = "Needs the scope " + r.needs.String() + "."
+	}
+	huma.Register(s.huma, operation, func(ctx context.Context, in *I) (*O, error) {
+		out, err := serve(ctx, in)
+		var refused *problem
+		switch {
+		case err == nil:
+			return out, nil
+		case errors.As(err, &refused): // with what the route knows of its caller
+			return nil, refused
+		default:
+			return nil, s.refuse(ctx, err)
+		}
+	})
+}
+
+func (s *surface) errorResponse() map[string]*huma.Response {
+	schema := s.schemas.registry.Schema(reflect.TypeFor[errorBody](), true, "Error")
+	return map[string]*huma.Response{"default": {
+		Description: "A refusal or a failure",
+		Content:     map[string]*huma.MediaType{"application/json": {Schema: schema}},
+	}}
+}
+
+// check admits a request to its route: first the caller, then the request.
+func (s *surface) check(r route) func(huma.Context, func(huma.Context)) {
+	return func(hc huma.Context, next func(huma.Context)) {
+		req, w := humago.Unwrap(hc)
+		ctx := withRoute(hc.Context(), r.method+" "+r.path)
+		claims, err := s.admit(ctx, r, req.Header)
+		ctx = withCaller(ctx, claims)
+		if err == nil {
+			err = s.checkRequest(w, req, hc.Operation(), r)
+		}
+		if err != nil {
+			s.refuse(ctx, err).write(w)
+			return
+		}
+		next(huma.WithContext(hc, ctx))
+	}
+}
+
+// admit says who is calling. It returns no claims for a caller who shows no
+// token where none is needed.
+func (s *surface) admit(ctx context.Context, r route, h http.Header) (auth.Claims, error) {
+	if r.guard == anyone {
+		return auth.Claims{}, nil
+	}
+	if s.failures.Exceeded(audit.OriginOf(ctx).Source) {
+		return auth.Claims{}, errRateLimited
+	}
+	if r.guard == stranger {
+		return auth.Claims{}, nil
+	}
+	raw, err := bearer(h)
+	switch {
+	case err != nil:
+		return auth.Claims{}, err
+	case raw == "" && r.guard == walkIn:
+		return auth.Claims{}, nil
+	case raw == "":
+		return auth.Claims{}, errTokenMissing
+	}
+	claims, err := s.auth.Authenticate(ctx, raw)
+	if err != nil {
+		return auth.Claims{}, err
+	}
+	if r.guard == holder && !claims.Covers(r.needs) {
+		return claims, &lackError{r.needs}
+	}
+	return claims, nil
+}
+
+// bearer returns the token of the Authorization header, or nothing where there
+// is none. Two such headers are refused: who is to say which counts.
+func bearer(h http.Header) (string, error) {
+	values := h.Values("Authorization")
+	if len(values) > 1 {
+		return "", auth.ErrTokenInvalid
+	}
+	scheme, token, _ := strings.Cut(strings.Join(values, ""), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", nil
+	}
+	return strings.TrimSpace(token), nil
+}
+
+// checkRequest refuses what the route does not describe, and leaves the body to
+// be read once more.
+func (s *surface) checkRequest(w http.ResponseWriter, req *http.Request, op *huma.Operation, r route) error {
+	if err := s.schemas.checkQuery(req.URL.RawQuery, op.Parameters); err != nil {
+		return err
+	}
+	if op.RequestBody == nil {
+		return nil
+	}
+	limit := r.limit
+	if limit == 0 {
+		limit = bodyLimit
+	}
+	body, err := readBody(w, req, limit)
+	if err != nil {
+		return err
+	}
+	if err := s.schemas.checkBody(body, op.RequestBody.Content["application/json"].Schema); err != nil {
+		return err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.Header.Set("Content-Type", "application/json") // it was found to be that, whatever it was called
+	return nil
+}

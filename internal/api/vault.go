@@ -1,0 +1,137 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/vault"
+)
+
+type secretBody struct {
+	Provider      string    `json:"provider"`
+	Label         string    `json:"label"`
+	Preview       string    `json:"preview" doc:"At most the public prefix and the last two characters"`
+	RotatedAt     time.Time `json:"rotatedAt"`
+	AllowedAgents *[]string `json:"allowedAgents,omitempty" doc:"Absent: all whose scopes cover the provider"`
+	Version       int       `json:"version"`
+	Source        string    `json:"source"`
+}
+
+func newSecretBody(e vault.Entry) secretBody {
+	body := secretBody{
+		Provider: e.Provider, Label: e.Label, Preview: e.Preview, RotatedAt: e.RotatedAt.UTC(),
+		Version: e.Version, Source: e.Source,
+	}
+	if e.Restricted {
+		agents := append([]string{}, e.AllowedAgents...)
+		body.AllowedAgents = &agents
+	}
+	return body
+}
+
+type secretsBody struct {
+	Secrets []secretBody `json:"secrets" nullable:"false"`
+	Total   int          `json:"total"`
+}
+
+func (s *surface) secrets(ctx context.Context, _ *struct{}) (*output[secretsBody], error) {
+	err := s.audit.Record(ctx, audit.VaultAccess{Agent: callOf(ctx).claims.AgentID(), Action: "listed"})
+	if err != nil {
+		return nil, err
+	}
+	list := s.vault.List()
+	body := secretsBody{make([]secretBody, len(list)), len(list)}
+	for i, e := range list {
+		body.Secrets[i] = newSecretBody(e)
+	}
+	return &output[secretsBody]{body}, nil
+}
+
+type setSecretInput struct {
+	Body struct {
+		Provider      string       `json:"provider" minLength:"1"`
+		Value         secret.Value `json:"value" minLength:"1"`
+		Label         string       `json:"label,omitempty" minLength:"1" doc:"Absent: default"`
+		AllowedAgents *[]string    `json:"allowedAgents,omitempty" doc:"Absent: all whose scopes cover the provider; empty: none"`
+	} `nameHint:"SecretRequest"`
+}
+
+type secretSetBody struct {
+	Message string `json:"message"`
+	Version int    `json:"version"`
+}
+
+func (s *surface) setSecret(ctx context.Context, in *setSecretInput) (*output[secretSetBody], error) {
+	request := vault.SetRequest{Provider: in.Body.Provider, Label: in.Body.Label, Value: in.Body.Value, Source: "api"}
+	if in.Body.AllowedAgents != nil {
+		request.Restricted, request.AllowedAgents = true, *in.Body.AllowedAgents
+	}
+	version, err := s.vault.Set(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	message := "The secret is set."
+	if version > 1 {
+		message = "The secret is rotated: the next call uses the new version."
+	}
+	return &output[secretSetBody]{secretSetBody{message, version}}, nil
+}
+
+type deleteSecretInput struct {
+	Provider string `path:"provider"`
+	Label    string `query:"label" doc:"Absent: all of the provider's"`
+}
+
+func (s *surface) deleteSecret(ctx context.Context, in *deleteSecretInput) (*output[done], error) {
+	deleted, err := s.vault.Delete(ctx, in.Provider, in.Label)
+	if err != nil {
+		return nil, err
+	}
+	if deleted == 1 {
+		return said("The secret is deleted.")
+	}
+	return said("The provider's secrets are deleted.")
+}
+
+type rotateKeyInput struct {
+	Body struct {
+		Purpose     string        `json:"purpose" enum:"signing,vault"`
+		NewVaultKey *secret.Value `json:"newVaultKey,omitempty" doc:"A passphrase, or base64: and 32 bytes; absent: a new key is made in the key file"`
+	} `nameHint:"RotateKeyRequest"`
+}
+
+func (s *surface) rotateKey(ctx context.Context, in *rotateKeyInput) (*output[done], error) {
+	if in.Body.Purpose == "signing" {
+		if in.Body.NewVaultKey != nil {
+			return nil, &fieldError{"newVaultKey", "it must be left out where the purpose is signing"}
+		}
+		if err := s.auth.RotateSigning(ctx, callOf(ctx).claims); err != nil {
+			return nil, err
+		}
+		return said("The signing key is rotated; tokens signed with the last one stay valid.")
+	}
+	source, err := s.newVaultKey(in.Body.NewVaultKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.vault.RotateKEK(ctx, source); err != nil {
+		return nil, err
+	}
+	return said("The vault's key is rotated; give keeper the new one at its next start.")
+}
+
+func (s *surface) newVaultKey(given *secret.Value) (vault.KeySource, error) {
+	if given == nil && s.keyFile == "" {
+		return vault.KeySource{}, &fieldError{"newVaultKey", "it must be given, since this vault's key is in no key file"}
+	}
+	if given == nil {
+		return vault.KeyFile(s.keyFile), nil
+	}
+	source, err := vault.ParseKeySource(*given)
+	if err != nil {
+		return source, &fieldError{"newVaultKey", "it must be a passphrase of 12 characters or more, or base64: and 32 bytes in base64"}
+	}
+	return source, nil
+}
