@@ -1,0 +1,179 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/superinstance/keeper/internal/proxy"
+)
+
+// Limits on what a connection can take without calling anything. There is no
+// limit on how long an answer may flow: streams do.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	routeTimeout      = time.Minute // of a request to keeper's own routes
+	streamsPerConn    = 1000 // HTTP/2
+)
+
+// What a listener is for, by the configuration's key.
+const (
+	useAgents   = "addr"
+	useAdmin    = "adminAddr"
+	useProvider = "providerListen." // and the provider
+)
+
+// listener is one address that keeper serves.
+type listener struct {
+	use    string // as in Config.listenAddrs
+	socket net.Listener
+	http   *http.Server
+}
+
+// listen takes every address. Callers wait in the sockets' queues until serve.
+func (s *Server) listen(ctx context.Context) error {
+	config, err := s.config.tlsConfig()
+	if err != nil {
+		return err
+	}
+	addrs := s.config.listenAddrs()
+	for _, use := range slices.Sorted(maps.Keys(addrs)) {
+		var lc net.ListenConfig
+		socket, err := lc.Listen(ctx, "tcp", addrs[use])
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("listening on %s (%s): the address is taken; stop what listens there, or choose another with --addr or KEEPER_ADDR", addrs[use], use)
+		}
+		if err != nil {
+			return fmt.Errorf("listening on %s (%s): %w", addrs[use], use, err)
+		}
+		s.closers = append(s.closers, func(context.Context) error { return closeSocket(socket) })
+		s.listeners = append(s.listeners, &listener{use, socket, newHTTPServer(s.handler(use), config, s.config.Logger)})
+	}
+	return nil
+}
+
+// closeSocket closes a listener that http.Server may have closed before.
+func closeSocket(socket net.Listener) error {
+	if err := socket.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing a listener: %w", err)
+	}
+	return nil
+}
+
+func newHTTPServer(h http.Handler, config *tls.Config, logger *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true) // some SDKs speak nothing else
+	return &http.Server{
+		Handler: h, TLSConfig: config, Protocols: protocols,
+		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+}
+
+func (l *listener) serve(failed chan<- error) {
+	err := error(nil)
+	if l.http.TLSConfig != nil {
+		err = l.http.ServeTLS(l.socket, "", "")
+	} else {
+		err = l.http.Serve(l.socket)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return
+	}
+	select {
+	case failed <- fmt.Errorf("serving %s (%s): %w", l.socket.Addr(), l.use, err):
+	default: // one failure is enough to end keeper
+	}
+}
+
+// handler returns what a listener serves. Where there is one for the
+// administrators, the agents' has the routes that they need and no others.
+func (s *Server) handler(use string) http.Handler {
+	switch {
+	case use == useAdmin:
+		return bounded(s.api.Handler())
+	case use == useAgents && s.config.AdminAddr != "":
+		return s.front(bounded(s.api.PublicHandler()))
+	case use == useAgents:
+		return s.front(bounded(s.api.Handler()))
+	}
+	return s.proxy.ProviderRoot(strings.TrimPrefix(use, useProvider))
+}
+
+// front sends a call to a provider to the proxy as it came, since a ServeMux
+// would tidy its path up, and everything else to the routes.
+func (s *Server) front(routes http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.RequestURI, proxy.Prefix) || strings.HasPrefix(r.URL.EscapedPath(), proxy.Prefix) {
+			s.proxy.ServeHTTP(w, r)
+			return
+		}
+		routes.ServeHTTP(w, r)
+	})
+}
+
+// bounded ends requests whose callers take too long to send them or to read the
+// answer. Only calls to providers may flow for as long as they like.
+func bounded(routes http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		connection, end := http.NewResponseController(w), time.Now().Add(routeTimeout)
+		if err := errors.Join(connection.SetReadDeadline(end), connection.SetWriteDeadline(end)); err != nil {
+			panic(http.ErrAbortHandler) // the connection is gone
+		}
+		routes.ServeHTTP(w, r)
+	})
+}
+
+// URL is where agents reach the keeper from this machine.
+func (s *Server) URL() string { return s.urlOf(useAgents) }
+
+// AdminURL is where every management route is: a listener of its own, or URL.
+func (s *Server) AdminURL() string {
+	if s.config.AdminAddr != "" {
+		return s.urlOf(useAdmin)
+	}
+	return s.URL()
+}
+
+// ProviderURL is the root of the provider's own listener, or "" where it has
+// none.
+func (s *Server) ProviderURL(provider string) string { return s.urlOf(useProvider + provider) }
+
+func (s *Server) urlOf(use string) string {
+	for _, l := range s.listeners {
+		if l.use == use {
+			return s.scheme() + "://" + reachable(l.socket.Addr().String())
+		}
+	}
+	return ""
+}
+
+func (s *Server) scheme() string {
+	if s.config.TLS.on() {
+		return "https"
+	}
+	return "http"
+}
+
+// reachable is an address to connect to in place of "every address".
+func reachable(addr string) string {
+	if at, err := netip.ParseAddrPort(addr); err == nil && at.Addr().IsUnspecified() {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port()).String()
+	}
+	return addr
+}

@@ -1,0 +1,303 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/superinstance/keeper/internal/api"
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/proxy"
+	"github.com/superinstance/keeper/internal/scanner"
+	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/store"
+	"github.com/superinstance/keeper/internal/store/sqlite"
+	"github.com/superinstance/keeper/internal/vault"
+)
+
+const (
+	vaultKeyFile = "vault.key"
+	spoolFolder  = "spool"
+	closeTimeout = 10 * time.Second // of what remains to be written in Stop
+)
+
+// errStopping is why a keeper that stops is not ready.
+var errStopping = errors.New("keeper is stopping")
+
+// Server is a running keeper. It is safe for concurrent use.
+type Server struct {
+	config    Config
+	catalogue *policy.Catalogue
+	admin     secret.Value
+	imported  []string
+
+	db    *sqlite.DB
+	log   *audit.Log
+	vault *vault.Vault
+	auth  *auth.Authority
+	proxy *proxy.Proxy
+	api   *api.API
+
+	// closers undo what Start opened; the last is called first.
+	closers   []func(context.Context) error
+	listeners []*listener
+	failed    chan error
+
+	stopping atomic.Bool
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// Start opens the data folder, begins to listen and returns a keeper that
+// serves calls. Its error is a sentence that names the mend; store.ErrHeld,
+// vault.ErrWrongKey and vault.ErrNoKey are among what it can wrap. Nothing is
+// left open then. ctx bounds the start alone.
+func Start(ctx context.Context, c Config) (*Server, error) {
+	c, err := c.normal()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, failed: make(chan error, 1)}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
+	}
+	return s, nil
+}
+
+// start goes in the order in which the parts need one another. Whether all
+// addresses are free is known before the log says that keeper has started.
+func (s *Server) start(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuth, s.openHandlers, s.listen,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.log.Record(ctx, audit.KeeperStarted{Version: s.config.Version}); err != nil {
+		return fmt.Errorf("recording the start: %w", err)
+	}
+	for _, l := range s.listeners {
+		go l.serve(s.failed)
+	}
+	return nil
+}
+
+func (s *Server) openCatalogue(context.Context) error {
+	catalogue, err := Catalogue(s.config.Providers, s.config.ProviderURLs)
+	if err != nil {
+		return err
+	}
+	for provider := range s.config.ProviderListen {
+		if _, known := catalogue.Provider(provider); !known {
+			return fmt.Errorf("a listener is asked for provider %q, which is not in the catalogue; `keeper providers` lists the known ones", provider)
+		}
+	}
+	s.catalogue = catalogue
+	return nil
+}
+
+func (s *Server) openStore(ctx context.Context) error {
+	db, err := sqlite.Open(ctx, s.config.DataDir, s.config.Logger)
+	if errors.Is(err, store.ErrHeld) {
+		return fmt.Errorf("opening the data folder %s: %w; stop that one, or give this one a folder of its own with --data or KEEPER_DATA", s.config.DataDir, err)
+	}
+	if err != nil {
+		return fmt.Errorf("opening the data folder %s: %w", s.config.DataDir, err)
+	}
+	s.db = db
+	s.closers = append(s.closers, func(context.Context) error { return db.Close() })
+	s.log, err = audit.Open(ctx, audit.Config{Store: db, Logger: s.config.Logger})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.log.Close)
+	return nil
+}
+
+func (s *Server) openAdminToken(context.Context) (err error) {
+	s.admin, err = adminToken(s.config.AdminToken, s.config.DataDir)
+	return err
+}
+
+func (s *Server) openVault(ctx context.Context) error {
+	key, err := s.config.vaultKey()
+	if err != nil {
+		return err
+	}
+	v, err := vault.Open(ctx, vault.Config{Store: s.db, Key: key, Log: s.log, Logger: s.config.Logger})
+	if err != nil {
+		return err
+	}
+	s.vault = v
+	s.closers = append(s.closers, func(context.Context) error { return v.Close() })
+	var names []string
+	for _, p := range s.catalogue.Providers() {
+		names = append(names, p.Name)
+	}
+	if s.imported, err = v.ImportEnv(ctx, s.config.Imports, names); err != nil {
+		return fmt.Errorf("importing secrets from the environment: %w", err)
+	}
+	return nil
+}
+
+func (c Config) vaultKey() (vault.KeySource, error) {
+	if file := c.keyFile(); file != "" {
+		return vault.KeyFile(file), nil
+	}
+	return vault.ParseKeySource(c.VaultKey)
+}
+
+// keyFile is the vault's key file, or "" where the key was given.
+func (c Config) keyFile() string {
+	if c.VaultKey.Len() > 0 {
+		return ""
+	}
+	return filepath.Join(c.DataDir, vaultKeyFile)
+}
+
+func (s *Server) openAuth(ctx context.Context) (err error) {
+	s.auth, err = auth.Open(ctx, auth.Config{
+		Store: s.db, Keys: s.vault.Keyring(), Journal: s.log,
+		Registration: s.config.Registration, DefaultScopes: s.config.DefaultScopes,
+		AdminToken: s.admin, Logger: s.config.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.auth.Close)
+	return nil
+}
+
+func (s *Server) openHandlers(context.Context) error {
+	found, err := scanner.New(scanner.Config{
+		Matchers: []scanner.Matcher{s.vault, exactly{s.admin, "vault:keeper"}},
+		Actions:  s.config.ScanActions,
+	})
+	if err != nil {
+		return fmt.Errorf("starting the scanner: %w", err)
+	}
+	spool, err := emptySpool(s.config.DataDir)
+	if err != nil {
+		return err
+	}
+	failures := auth.NewFailures(s.config.AuthFailuresPerSecond, nil)
+	current := func() *policy.Catalogue { return s.catalogue }
+	s.proxy, err = proxy.New(proxy.Config{
+		Auth: s.auth, Failures: failures, Catalogue: current, Scanner: found, Vault: s.vault, Audit: s.log,
+		MaxBodyBytes: s.config.MaxBodyBytes, SpoolDir: spool,
+		ResponseHeaderTimeout: s.config.ResponseHeaderTimeout, Logger: s.config.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.api, err = api.New(api.Config{
+		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Audit: s.log,
+		Ready: s.ready, Version: s.config.Version, AllowedOrigins: s.config.AllowedOrigins,
+		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
+	})
+	return err
+}
+
+// emptySpool returns the folder for large bodies, without those that an
+// earlier keeper left when it was killed.
+func emptySpool(dataDir string) (string, error) {
+	dir := filepath.Join(dataDir, spoolFolder)
+	err := os.RemoveAll(dir)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return "", fmt.Errorf("emptying the spool: %w", err)
+	}
+	return dir, nil
+}
+
+// ready reports why a call could not be served now.
+func (s *Server) ready(ctx context.Context) error {
+	if s.stopping.Load() {
+		return errStopping
+	}
+	return s.db.Ping(ctx)
+}
+
+// Stop ends the keeper: it refuses new calls at once, lets those in flight
+// finish until StopTimeout has passed or ctx ends, cuts the rest, and closes
+// the log and the store. Further calls return what the first one did.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stopOnce.Do(func() {
+		s.stopping.Store(true)
+		reason := s.quiesce(ctx)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		s.stopErr = errors.Join(s.log.Record(ctx, audit.KeeperStopped{Reason: reason}), s.close(ctx))
+	})
+	return s.stopErr
+}
+
+// quiesce returns when no call is left, and says how it came about.
+func (s *Server) quiesce(ctx context.Context) (reason string) {
+	grace, cancel := context.WithTimeout(ctx, s.config.StopTimeout)
+	defer cancel()
+	var idle sync.WaitGroup
+	for _, l := range s.listeners {
+		idle.Go(func() { _ = l.http.Shutdown(grace) }) // its error is grace's, which is looked at below
+	}
+	s.proxy.Stop(grace)
+	idle.Wait()
+	if grace.Err() == nil {
+		return "asked to stop"
+	}
+	for _, l := range s.listeners {
+		_ = l.http.Close() // nothing is left to be done about it
+	}
+	return "asked to stop; calls that did not end in time were cut"
+}
+
+// close undoes what Start opened, the last first.
+func (s *Server) close(ctx context.Context) error {
+	var all []error
+	for _, undo := range slices.Backward(s.closers) {
+		all = append(all, undo(ctx))
+	}
+	s.closers = nil
+	return errors.Join(all...)
+}
+
+// Failed yields an error if a listener breaks while the keeper runs.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// AdminToken is the operator's bearer, which opens every management route.
+func (s *Server) AdminToken() secret.Value { return s.admin }
+
+// AdminTokenFile is where the admin token is kept, or "" where Config gave it.
+func (s *Server) AdminTokenFile() string {
+	if s.config.AdminToken.Len() > 0 {
+		return ""
+	}
+	return filepath.Join(s.config.DataDir, adminTokenFile)
+}
+
+// CAFile is the certificate that agents must trust, or "" where keeper has no
+// certificate authority of its own.
+func (s *Server) CAFile() string {
+	if !s.config.TLS.OwnCA {
+		return ""
+	}
+	return filepath.Join(s.config.DataDir, caFile)
+}
+
+// Imported returns the names of the variables in Config.Imports whose values
+// were new.
+func (s *Server) Imported() []string { return slices.Clone(s.imported) }
+
+// Catalogue is the providers in force.
+func (s *Server) Catalogue() *policy.Catalogue { return s.catalogue }
