@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/superinstance/keeper/internal/netguard"
+)
+
+const (
+	clientTimeout  = 30 * time.Second
+	maxAnswerBytes = 64 << 20
+	maxTokenBytes  = 8 << 10
+)
+
+// client speaks to keeper's own routes. Its token is in the header of its
+// requests and nowhere else.
+type client struct {
+	base  *url.URL
+	http  *http.Client
+	token string
+}
+
+// connect returns a client for the keeper that flags and environment name,
+// bearing the token that they give, if any.
+func (a *app) connect() (*client, error) {
+	base, err := a.url()
+	if err != nil {
+		return nil, err
+	}
+	token, err := a.credentials()
+	if err != nil {
+		return nil, err
+	}
+	return a.connectTo(base, token)
+}
+
+func (a *app) connectTo(base *url.URL, token string) (*client, error) {
+	roots, err := a.roots(base)
+	if err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return &client{base: base, token: token, http: &http.Client{
+		Transport: transport,
+		Timeout:   clientTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // keeper sends none, and the token stays where it belongs
+		},
+	}}, nil
+}
+
+// credentials returns the first token there is; none is no error, since some
+// routes ask for none.
+func (a *app) credentials() (string, error) {
+	if token := firstOf(a.env["KEEPER_TOKEN"], a.env["KEEPER_ADMIN_TOKEN"]); token != "" {
+		return token, nil
+	}
+	if file := a.env["KEEPER_ADMIN_TOKEN_FILE"]; file != "" {
+		return readToken(file)
+	}
+	token, err := readToken(a.clientFile("admin.token"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return "", nil // keeper's answer will say that one is needed
+	}
+	return token, err
+}
+
+func readToken(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("reading a token: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxTokenBytes))
+	if err != nil {
+		return "", fmt.Errorf("reading a token: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// authorityFile is the PEM file of the authority that vouches for base beside
+// the system's: the one that was named, else the data folder's own. That counts
+// on loopback alone, so that a folder that came from elsewhere vouches for no
+// other machine. It is "" where there is none.
+func (a *app) authorityFile(base *url.URL) string {
+	if base.Scheme != "https" {
+		return ""
+	}
+	if named := firstOf(a.caFlag, a.env["KEEPER_CA"]); named != "" {
+		return named
+	}
+	file := a.clientFile("ca.pem")
+	if _, err := os.Stat(file); err != nil || !netguard.IsLoopback(hostPort(base)) {
+		return ""
+	}
+	return file
+}
+
+// roots are the authorities that may vouch for base; nil for the system's.
+func (a *app) roots(base *url.URL) (*x509.CertPool, error) {
+	file := a.authorityFile(base)
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate authority: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading the certificate authority: %s holds no PEM certificate", file)
+	}
+	return roots, nil
+}
+
+func hostPort(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	return u.Host + ":443"
+}
+
+// call sends in as JSON, where it is not nil, decodes the answer into out, where
+// that is not nil, and returns it as it came. path is below /api/v1. A refusal
+// comes back as a *failure.
+func (c *client) call(ctx context.Context, method, path string, in, out any) (json.RawMessage, error) {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("encoding the request: %w", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base.String()+"/api/v1"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("making the request: %w", err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return c.answer(req, out)
+}
+
+func (c *client) answer(req *http.Request, out any) (json.RawMessage, error) {
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return nil, c.refusal(resp, text)
+	}
+	if out == nil {
+		out = &json.RawMessage{}
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return nil, &failure{exitUnavailable, fmt.Sprintf("what answers at %s is no keeper; name keeper's URL with --url or KEEPER_URL", c.base)}
+	}
+	return text, nil
+}
+
+func (c *client) unreachable(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	if errors.Is(err, context.Canceled) {
+		return &failure{exitError, "interrupted"}
+	}
+	mend := "start one with `keeper dev` or `keeper serve`, or name its URL with --url or KEEPER_URL"
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		mend = "name its certificate authority (ca.pem in its data folder) with --ca or KEEPER_CA"
+	}
+	return &failure{exitUnavailable, fmt.Sprintf("no keeper answers at %s (%v); %s", c.base, err, mend)}
+}
+
+// exitCodes are the exit codes of keeper's answers; every other is exitError.
+var exitCodes = map[int]int{
+	http.StatusUnauthorized:       exitUnauthenticated,
+	http.StatusForbidden:          exitRefused,
+	http.StatusNotFound:           exitNotFound,
+	http.StatusTooManyRequests:    exitUnavailable,
+	http.StatusBadGateway:         exitUnavailable,
+	http.StatusServiceUnavailable: exitUnavailable,
+	http.StatusGatewayTimeout:     exitUnavailable,
+}
+
+// nextSteps say what to do about an answer, beside what it says itself.
+var nextSteps = map[int]string{
+	http.StatusUnauthorized: "; set KEEPER_TOKEN or KEEPER_ADMIN_TOKEN, or name keeper's data folder with --data",
+	http.StatusForbidden:    "; an operator can widen the grant with `keeper agent grant`",
+}
+
+func (c *client) refusal(resp *http.Response, text []byte) error {
+	var body struct {
+		Error  string `json:"error"`
+		Reason string `json:"reason"`
+	}
+	json.Unmarshal(text, &body) // another shape leaves the fields empty
+	message := firstOf(body.Error, body.Reason)
+	if message == "" {
+		message = fmt.Sprintf("keeper at %s answered %s", c.base, resp.Status)
+	}
+	code, listed := exitCodes[resp.StatusCode]
+	if !listed {
+		code = exitError
+	}
+	return &failure{code, strings.TrimRight(message, ".") + nextSteps[resp.StatusCode]}
+}

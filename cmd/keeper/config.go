@@ -1,0 +1,196 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/superinstance/keeper/internal/policy"
+)
+
+const maxConfigBytes = 1 << 20
+
+// Config is the file of `keeper serve --config`. Every field may be left out;
+// an unknown one stops the start. Variables of the environment override the
+// file, and flags override both.
+type Config struct {
+	// Addr is the listen address, "127.0.0.1:8700" by default.
+	Addr string `yaml:"addr"`
+	// AdminAddr is a second listener for every route that agents do not need.
+	AdminAddr string `yaml:"adminAddr"`
+	// Data is the folder of the store and the keys; see `keeper --help`.
+	Data string `yaml:"data"`
+	// TLS must be given before keeper listens beyond loopback.
+	TLS TLSConfig `yaml:"tls"`
+	// VaultKeyFile is a file that holds what KEEPER_VAULT_KEY would: a
+	// passphrase, or "base64:" and 32 bytes. By default keeper makes a key file
+	// in the data folder.
+	VaultKeyFile string `yaml:"vaultKeyFile"`
+	// AdminTokenFile holds the admin token, at least 32 characters. By default
+	// keeper makes one in the data folder.
+	AdminTokenFile string `yaml:"adminTokenFile"`
+	// Registration is admin (the default), approval or open (loopback only).
+	Registration string `yaml:"registration"`
+	// DefaultScopes are granted by open registration: by default openai:chat
+	// and github:read.
+	DefaultScopes []string `yaml:"defaultScopes"`
+	// Providers adds providers or changes the built-in ones, field by field.
+	Providers []policy.Provider `yaml:"providers"`
+	// ProviderURLs gives providers another base URL, as
+	// KEEPER_PROXY_<PROVIDER>_URL does.
+	ProviderURLs map[string]string `yaml:"providerURLs"`
+	// ProviderListen gives providers a listener of their own, as
+	// KEEPER_LISTEN_<PROVIDER> does.
+	ProviderListen map[string]string `yaml:"providerListen"`
+	// Scan says what a rule of the scanner does: block, redact, warn or allow.
+	Scan map[string]string `yaml:"scan"`
+	// Limits bound what callers can take.
+	Limits LimitsConfig `yaml:"limits"`
+	// AllowedOrigins are web origins that may call keeper from a browser.
+	AllowedOrigins []string `yaml:"allowedOrigins"`
+	// Log says how keeper logs to standard error.
+	Log LogConfig `yaml:"log"`
+}
+
+// TLSConfig says how agents' connections are protected. One of CertFile with
+// KeyFile, OwnCA and EndsBefore is enough.
+type TLSConfig struct {
+	// CertFile and KeyFile are PEM files.
+	CertFile string `yaml:"certFile"`
+	KeyFile  string `yaml:"keyFile"`
+	// OwnCA makes a certificate authority in the data folder; agents trust its
+	// ca.pem.
+	OwnCA bool `yaml:"ownCA"`
+	// Names are further host names and addresses for OwnCA's certificate.
+	Names []string `yaml:"names"`
+	// EndsBefore says that a proxy in front of keeper ends TLS, and that
+	// nothing else can reach keeper.
+	EndsBefore bool `yaml:"endsBefore"`
+}
+
+// LimitsConfig bounds what callers can take. Durations are written 30s, 10m.
+type LimitsConfig struct {
+	// BodyBytes is the largest request body, 64 MiB by default.
+	BodyBytes int64 `yaml:"bodyBytes"`
+	// AuthFailuresPerSecond is how many failed authentications one address may
+	// make in a second, 200 by default.
+	AuthFailuresPerSecond int `yaml:"authFailuresPerSecond"`
+	// ResponseHeader is how long a provider may think, 10m by default.
+	ResponseHeader time.Duration `yaml:"responseHeader"`
+	// Stop is how long streams may go on once keeper is told to stop, 30s by
+	// default.
+	Stop time.Duration `yaml:"stop"`
+}
+
+// LogConfig says how keeper logs.
+type LogConfig struct {
+	// Level is debug, info (the default), warn or error.
+	Level string `yaml:"level"`
+	// Format is text (the default) or json.
+	Format string `yaml:"format"`
+}
+
+// loadConfig reads a configuration file. Its errors name the line and, for an
+// unknown key, the nearest known one.
+func loadConfig(file string) (Config, error) {
+	var c Config
+	if file == "" {
+		return c, nil
+	}
+	text, err := readFile(file, maxConfigBytes)
+	if err != nil {
+		return c, fmt.Errorf("reading the configuration: %w", err)
+	}
+	err = yaml.UnmarshalWithOptions(text, &c, yaml.Strict())
+	if err == nil {
+		return c, nil
+	}
+	// The message alone: the library's full error quotes lines of the file.
+	var detail yaml.Error
+	if !errors.As(err, &detail) || detail.GetToken() == nil {
+		return c, fmt.Errorf("reading %s: it is no YAML mapping of keeper's keys", file)
+	}
+	at := detail.GetToken()
+	message := detail.GetMessage()
+	var unknown *yaml.UnknownFieldError
+	if errors.As(err, &unknown) {
+		message = fmt.Sprintf("unknown key %q", at.Value)
+		if near := nearest(at.Value, keysOf(reflect.TypeFor[Config]())); near != "" {
+			message += fmt.Sprintf("; did you mean %q?", near)
+		}
+	}
+	return c, fmt.Errorf("%s, line %d: %s", file, at.Position.Line, message)
+}
+
+// keysOf returns the YAML keys of a struct and of the structs in it.
+func keysOf(t reflect.Type) []string {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return keysOf(t.Elem())
+	case reflect.Struct:
+	default:
+		return nil
+	}
+	var keys []string
+	for i := range t.NumField() {
+		if key := t.Field(i).Tag.Get("yaml"); key != "" {
+			keys = append(append(keys, key), keysOf(t.Field(i).Type)...)
+		}
+	}
+	return keys
+}
+
+// nearest returns the candidate that is the fewest edits away, or "" where
+// none is near enough to be meant.
+func nearest(word string, candidates []string) string {
+	best, fewest := "", 1+len(word)/3
+	for _, candidate := range candidates {
+		if n := edits(strings.ToLower(word), strings.ToLower(candidate)); n <= fewest && (best == "" || n < fewest) {
+			best, fewest = candidate, n
+		}
+	}
+	return best
+}
+
+// edits is the Levenshtein distance of two texts, in bytes.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// logger returns the logger that the configuration asks for.
+func (a *app) logger(c LogConfig) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cmp.Or(c.Level, "info"))); err != nil {
+		return nil, errors.New("log.level: want debug, info, warn or error")
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch c.Format {
+	case "", "text":
+		return slog.New(slog.NewTextHandler(a.err, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.err, options)), nil
+	}
+	return nil, errors.New("log.format: want text or json")
+}

@@ -1,0 +1,17 @@
+// Command keeper runs the keeper and talks to one. It alone reads flags, the
+// environment and configuration, and wires the packages; its one invariant: a
+// secret's value comes from a prompt, standard input or a file, and never from
+// the command line, where others could read it.
+package main
+
+import "os"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run is main without the exit: it returns the exit code.
+func run(args []string) int {
+	a := newApp(os.Stdin, os.Stdout, os.Stderr)
+	root := newRoot(a)
+	root.SetArgs(args)
+	return a.report(root.Execute())
+}

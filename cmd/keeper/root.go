@@ -1,0 +1,70 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const rootLong = `Keeper holds API keys so that agents need none. Agents call it with scoped,
+short-lived tokens; it checks, scans, injects the key, forwards, redacts and logs.
+
+Where clients find a keeper: --url, else KEEPER_URL, else ` + defaultURL + `.
+How they authenticate: KEEPER_TOKEN, else KEEPER_ADMIN_TOKEN, else the file
+KEEPER_ADMIN_TOKEN_FILE, else the file admin.token in the data folder.
+The data folder: --data, else KEEPER_DATA, else ./.keeper where it exists (dev
+always uses it, serve never), else $XDG_STATE_HOME/keeper or
+~/.local/state/keeper.
+
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 not authenticated,
+5 refused by policy or secrets found, 6 keeper not available.`
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "keeper",
+		Short:         "Keep API keys away from agents",
+		Long:          rootLong,
+		Example:       "  keeper dev\n  keeper demo\n  keeper run -- python agent.py",
+		Args:          cobra.ArbitraryArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          helpOrUnknown,
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%v; see `%s --help`", err, cmd.CommandPath())
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.urlFlag, "url", "", "keeper's URL (default KEEPER_URL, or "+defaultURL+")")
+	flags.StringVar(&a.dataFlag, "data", "", "data folder (default KEEPER_DATA, or see `keeper --help`)")
+	flags.StringVar(&a.caFlag, "ca", "", "certificate authority of keeper's TLS, a PEM file (default KEEPER_CA; on loopback ca.pem in the data folder)")
+	flags.BoolVar(&a.asJSON, "json", false, "print JSON for scripts instead of a table")
+	root.AddCommand(
+		newDev(a), newServe(a), newDemo(a), newRun(a),
+		newAgent(a), newToken(a), newSecret(a), newProviders(a), newAudit(a), newScan(a), newKey(a),
+		newStatus(a), newVersion(a),
+	)
+	return root
+}
+
+// group returns a command that only holds others.
+func group(use, short, example string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.ArbitraryArgs, RunE: helpOrUnknown}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// helpOrUnknown prints the help of a command that only holds others, or
+// refuses an argument that names none of them.
+func helpOrUnknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return usagef("unknown command %q; did you mean `%s %s`?", args[0], cmd.CommandPath(), strings.Join(near, "` or `"))
+	}
+	return usagef("unknown command %q; see `%s --help`", args[0], cmd.CommandPath())
+}

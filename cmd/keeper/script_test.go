@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/superinstance/keeper/internal/keepertest/fake"
+)
+
+// patience is how long anything may take before a script is given up.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"keeper": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUp,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile,
+			"http": request, "served": served, "field": setField,
+			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
+			"shielded": shielded,
+		},
+	})
+}
+
+type providerKey struct{}
+
+// setUp gives each script a fake provider, which answers 401 unless the real
+// key arrives: $OPENAI_KEY and $GITHUB_KEY at $OPENAI_AT and $GITHUB_AT.
+func setUp(env *testscript.Env) error {
+	p := fake.New(fake.Config{})
+	env.Defer(p.Close)
+	env.Values[providerKey{}] = p
+	for _, vendor := range []string{"openai", "github"} {
+		env.Setenv(strings.ToUpper(vendor)+"_KEY", p.Key(vendor))
+		env.Setenv(strings.ToUpper(vendor)+"_AT", p.URL(vendor))
+	}
+	env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+	env.Setenv("TZ", "UTC")
+	return nil
+}
+
+// key VAR VENDOR: makes a fresh key that looks like the vendor's.
+func makeKey(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 2, "key VAR VENDOR")
+	ts.Setenv(args[0], fake.NewKey(args[1]))
+}
+
+// addr VAR...: sets each to a loopback address that is free.
+func freeAddr(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		socket, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		defer socket.Close() // when all are known, so that they differ
+		ts.Setenv(name, socket.Addr().String())
+	}
+}
+
+// ready URL: waits until the keeper there is healthy.
+func awaitReady(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 1, "ready URL")
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // nothing secret is sent
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	await(ts, "keeper at "+args[0]+" to be healthy", func() bool {
+		resp, err := client.Get(args[0] + "/api/v1/health")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// appears FILE: waits until there is such a file.
+func awaitFile(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 1, "appears FILE")
+	file := ts.MkAbs(args[0])
+	await(ts, args[0]+" to appear", func() bool {
+		_, err := os.Stat(file)
+		return err == nil
+	})
+}
+
+func await(ts *testscript.TestScript, what string, done func() bool) {
+	deadline, tick := time.After(patience), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-deadline:
+			ts.Fatalf("waited %v for %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// http STATUS METHOD URL [TOKEN [BODY]]: makes a request and prints the body of
+// the answer, which must have the status. TOKEN - sends none.
+func request(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 3 || len(args) > 5 {
+		ts.Fatalf("usage: http STATUS METHOD URL [TOKEN [BODY]]")
+	}
+	args = append(args, "-", "")[:5]
+	req, err := http.NewRequest(args[1], args[2], strings.NewReader(args[4]))
+	ts.Check(err)
+	if args[4] != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if args[3] != "-" && args[3] != "" {
+		req.Header.Set("Authorization", "Bearer "+args[3])
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%s\n", body)
+	if got := strconv.Itoa(resp.StatusCode); got != args[0] {
+		ts.Fatalf("%s %s: got %s, want %s; body: %s", args[1], args[2], got, args[0], body)
+	}
+}
+
+// served N: so many requests have reached the fake provider.
+func served(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 1, "served N")
+	p := ts.Value(providerKey{}).(*fake.Provider)
+	if got := strconv.Itoa(len(p.Requests())); got != args[0] {
+		ts.Fatalf("requests that reached the provider: got %s, want %s", got, args[0])
+	}
+	if wrong := p.Violations(); len(wrong) > 0 {
+		ts.Fatalf("the provider was sent what it must not be: %q", wrong)
+	}
+}
+
+// field VAR NAME: sets VAR to a field of the JSON object that was printed last;
+// NAME is a path such as agent.id.
+func setField(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 2, "field VAR NAME")
+	var value any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &value))
+	for name := range strings.SplitSeq(args[1], ".") {
+		if i, err := strconv.Atoi(name); err == nil {
+			value = value.([]any)[i]
+		} else {
+			value = value.(map[string]any)[name]
+		}
+	}
+	if value == nil {
+		ts.Fatalf("%s: it is not in the output", args[1])
+	}
+	ts.Setenv(args[0], fmt.Sprint(value))
+}
+
+// code N PROGRAM [ARGUMENT...]: runs the program, which must exit with N.
+func exitsWith(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: code N PROGRAM [ARGUMENT...]")
+	}
+	got := 0
+	err := ts.Exec(args[1], args[2:]...)
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit code of %q: got %d, want %s", args[1:], got, args[0])
+	}
+}
+
+// signal NAME N: sends a signal to the Nth program that runs in the background,
+// counted from 0.
+func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 2, "signal NAME N")
+	signals := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(ts.BackgroundCmds()[n].Process.Signal(signals[args[0]]))
+}
+
+// shielded N: the Nth program in the background leaves no core dump.
+func shielded(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 1, "shielded N")
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", ts.BackgroundCmds()[n].Process.Pid))
+	ts.Check(err)
+	for line := range strings.Lines(string(limits)) {
+		if fields := strings.Fields(strings.TrimPrefix(line, "Max core file size")); strings.HasPrefix(line, "Max core") && (fields[0] != "0" || fields[1] != "0") {
+			ts.Fatalf("limits of core dumps: got %q, want 0", fields[:2])
+		}
+	}
+}
+
+// mode MODE FILE...: each file has the mode, in octal.
+func hasMode(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args[1:] {
+		info, err := os.Stat(ts.MkAbs(name))
+		ts.Check(err)
+		if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+			ts.Fatalf("mode of %s: got %s, want %s", name, got, args[0])
+		}
+	}
+}
+
+// holds FOLDER TEXT: a file in the folder holds the text.
+func holds(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, args, 2, "holds FOLDER TEXT")
+	found := ""
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if bytes.Contains(content, []byte(args[1])) {
+			found = path
+		}
+		return err
+	}))
+	if (found != "") == neg {
+		ts.Fatalf("files of %s that hold the text: got %q, want one: %v", args[0], found, !neg)
+	}
+}
+
+func want(ts *testscript.TestScript, args []string, n int, usage string) {
+	if len(args) != n {
+		ts.Fatalf("usage: %s", usage)
+	}
+}

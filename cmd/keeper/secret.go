@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// maxSecretBytes is far above any credential; keeper has its own limit.
+const maxSecretBytes = 64 << 10
+
+func newSecret(a *app) *cobra.Command {
+	return group("secret", "Manage the keys that keeper holds",
+		"  keeper secret set openai\n  keeper secret ls",
+		newSecretSet(a), newSecretList(a), newSecretRemove(a))
+}
+
+func newSecretSet(a *app) *cobra.Command {
+	var file string
+	var agents []string
+	var nobody bool
+	cmd := &cobra.Command{
+		Use:   "set PROVIDER[@LABEL]",
+		Short: "Store a key, or a new version of it, in force for the next call",
+		Long: `Store a key, or a new version of it, in force for the next call. The value is
+typed at a prompt that does not show it, or comes from standard input or a file;
+never from the command line, where others could read it. A line break at its end
+is taken off. Without --agents every agent may use it whose scopes cover the
+provider.`,
+		Example: "  keeper secret set openai\n  keeper secret set github@bot --agents ci,researcher < token.txt\n  keeper secret set stripe --file stripe.key",
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if nobody && len(agents) > 0 {
+				return usagef("--agents and --no-agents exclude each other")
+			}
+			provider, label, _ := strings.Cut(args[0], "@")
+			in := map[string]any{"provider": provider}
+			if label != "" {
+				in["label"] = label
+			}
+			if nobody || cmd.Flags().Changed("agents") {
+				in["allowedAgents"] = orEmpty(agents)
+			}
+			return a.setSecret(cmd, args[0], file, in)
+		},
+	}
+	cmd.Flags().StringVar(&file, "file", "", "file that holds the value, - for standard input")
+	cmd.Flags().StringSliceVar(&agents, "agents", nil, "agents that alone may use it, separated by commas")
+	cmd.Flags().BoolVar(&nobody, "no-agents", false, "let no agent use it yet")
+	return cmd
+}
+
+func (a *app) setSecret(cmd *cobra.Command, name, file string, in map[string]any) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	value, err := a.readSecret(name, file)
+	if err != nil {
+		return err
+	}
+	in["value"] = string(value)
+	raw, err := c.call(cmd.Context(), http.MethodPost, "/vault", in, nil)
+	if err != nil {
+		return err
+	}
+	return a.say(raw, "secret %s is stored", name)
+}
+
+// readSecret returns the value from the file, from standard input where that
+// is no terminal, or from a prompt that does not echo.
+func (a *app) readSecret(name, file string) ([]byte, error) {
+	var value []byte
+	var err error
+	switch {
+	case file != "" && file != "-":
+		value, err = readFile(file, maxSecretBytes)
+	case file == "-" || !isTerminal(a.in):
+		value, err = readAtMost(a.in, maxSecretBytes)
+	default:
+		fmt.Fprintf(a.err, "value of %s (not shown): ", printable(name))
+		value, err = term.ReadPassword(int(a.in.(*os.File).Fd()))
+		fmt.Fprintln(a.err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the value of %s: %w", name, err)
+	}
+	value = bytes.TrimRight(value, "\r\n")
+	if len(value) == 0 {
+		return nil, usagef("no value was given for %s; type it at the prompt, pipe it in, or name a file with --file", name)
+	}
+	return value, nil
+}
+
+func readFile(name string, limitBytes int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, limitBytes)
+}
+
+func readAtMost(r io.Reader, limitBytes int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, limitBytes+1))
+	if err == nil && int64(len(text)) > limitBytes {
+		err = fmt.Errorf("it is longer than %d bytes", limitBytes)
+	}
+	return text, err
+}
+
+// secretInfo is a secret as keeper's routes show it, without its value.
+type secretInfo struct {
+	Provider      string    `json:"provider"`
+	Label         string    `json:"label"`
+	Preview       string    `json:"preview"`
+	Version       int       `json:"version"`
+	Source        string    `json:"source"`
+	RotatedAt     time.Time `json:"rotatedAt"`
+	AllowedAgents *[]string `json:"allowedAgents"`
+}
+
+func (s secretInfo) agents() string {
+	switch {
+	case s.AllowedAgents == nil:
+		return "all"
+	case len(*s.AllowedAgents) == 0:
+		return "none"
+	}
+	return strings.Join(*s.AllowedAgents, " ")
+}
+
+func newSecretList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "ls",
+		Short:   "List the keys that keeper holds, without their values",
+		Example: "  keeper secret ls\n  keeper secret ls --json",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Secrets []secretInfo `json:"secrets"`
+			}
+			raw, err := c.call(cmd.Context(), http.MethodGet, "/vault", nil, &answer)
+			if err != nil {
+				return err
+			}
+			return a.show(raw, func() error {
+				rows := make([][]string, len(answer.Secrets))
+				for i, s := range answer.Secrets {
+					rows[i] = []string{s.Provider, s.Label, s.Preview, strconv.Itoa(s.Version), s.agents(), s.Source, when(s.RotatedAt)}
+				}
+				return table(a.out, []string{"PROVIDER", "LABEL", "PREVIEW", "VERSION", "AGENTS", "SOURCE", "ROTATED"}, rows)
+			})
+		},
+	}
+}
+
+func newSecretRemove(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "rm PROVIDER[@LABEL]",
+		Short:   "Delete a key, or without a label all keys of the provider",
+		Example: "  keeper secret rm github@bot\n  keeper secret rm openai",
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			provider, label, labelled := strings.Cut(args[0], "@")
+			path := "/vault/" + url.PathEscape(provider)
+			if labelled {
+				path += "?label=" + url.QueryEscape(label)
+			}
+			raw, err := c.call(cmd.Context(), http.MethodDelete, path, nil, nil)
+			if err != nil {
+				return err
+			}
+			return a.say(raw, "secret %s is deleted", args[0])
+		},
+	}
+}

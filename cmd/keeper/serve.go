@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/superinstance/keeper/internal/server"
+)
+
+// serveFlags are the settings that flags can override.
+type serveFlags struct {
+	config, addr, adminAddr string
+}
+
+func newServe(a *app) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a keeper for real use",
+		Long: `Run a keeper for real use. It needs no configuration: it listens on loopback, only
+the admin token registers agents, and its keys and store are in the data folder.
+A configuration file is YAML, the environment overrides it, and flags override
+both. It ends at SIGINT or SIGTERM: new calls are refused, streams may finish, and
+a second signal cuts them.`,
+		Example: "  keeper serve\n  keeper serve --config /etc/keeper/keeper.yaml\n  KEEPER_SECRET_OPENAI_API_KEY=… keeper serve --addr 127.0.0.1:9000",
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
+	}
+	cmd.Flags().StringVar(&f.config, "config", "", "configuration file")
+	f.addresses(cmd)
+	return cmd
+}
+
+func (f *serveFlags) addresses(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.addr, "addr", "", "listen address (default KEEPER_ADDR, or "+server.DefaultAddr+")")
+	cmd.Flags().StringVar(&f.adminAddr, "admin-addr", "", "second listen address, for every route that agents do not need")
+}
+
+// over puts the flags over what file and environment say.
+func (f *serveFlags) over(c *Config, data string) {
+	c.Addr, c.AdminAddr = firstOf(f.addr, c.Addr), firstOf(f.adminAddr, c.AdminAddr)
+	c.Data = firstOf(data, c.Data)
+}
+
+func (a *app) serve(ctx context.Context, f serveFlags) error {
+	c, err := loadConfig(f.config)
+	if err != nil {
+		return err
+	}
+	c.overlay(a.env)
+	f.over(&c, a.dataFlag)
+	c.Data = firstOf(c.Data, a.stateFolder())
+	ctx, stop := until(ctx)
+	defer stop()
+	s, err := a.start(ctx, c)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "keeper %s listens on %s, data in %s\n", version(), s.URL(), c.Data)
+	if s.AdminURL() != s.URL() {
+		fmt.Fprintf(a.out, "management routes are on %s\n", s.AdminURL())
+	}
+	if file := s.AdminTokenFile(); file != "" {
+		fmt.Fprintf(a.out, "admin token: %s\n", file)
+	}
+	if file := s.CAFile(); file != "" {
+		fmt.Fprintf(a.out, "agents must trust: %s\n", file)
+	}
+	return a.wait(ctx, s)
+}
+
+// start shields the process and starts the keeper that c describes.
+func (a *app) start(ctx context.Context, c Config) (*server.Server, error) {
+	settings, err := a.serverConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.harden(); err != nil {
+		return nil, err
+	}
+	s, err := server.Start(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range s.Imported() {
+		fmt.Fprintf(a.out, "imported %s\n", printable(name))
+	}
+	return s, nil
+}
+
+// wait returns when a signal has come and the keeper has stopped, or when it
+// has failed.
+func (a *app) wait(ctx context.Context, s *server.Server) error {
+	var failed error
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(a.err, "keeper: stopping; calls in flight may finish (once more to cut them)")
+	case failed = <-s.Failed():
+	}
+	again, stop := until(context.WithoutCancel(ctx))
+	defer stop()
+	if err := s.Stop(again); err != nil {
+		return fmt.Errorf("stopping: %w", err)
+	}
+	return failed
+}
