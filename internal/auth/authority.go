@@ -129,6 +129,7 @@ type Authority struct {
 	revoked    revocations
 	remembered *otter.Cache[[sha256.Size]byte, *verified]
 	inFlight   calls
+	buffers    sync.Pool         // of *[maxTokenBytes]byte
 	noHash     [sha256.Size]byte // of no secret: what an unknown agent is compared with
 
 	stop    chan struct{}

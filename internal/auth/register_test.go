@@ -192,6 +192,24 @@ func TestOpenRegistrationGrantsTheConfiguredScopesAtMost(t *testing.T) {
 	}
 }
 
+func TestTheOperatorGrantsWhatItAsksWhereRegistrationIsOpen(t *testing.T) {
+	a := authtest.Open(t, open(t))
+	for _, test := range []struct {
+		id    string
+		given bool
+		want  []string
+	}{{"asked", true, []string{"slack:*"}}, {"default", false, []string{"github:*", "openai:chat"}}} {
+		request := auth.RegisterRequest{AgentID: test.id, ScopesGiven: test.given}
+		if test.given {
+			request.Scopes = authtest.Scopes(t, test.want...)
+		}
+		row, _, err := a.Register(t.Context(), a.Admin, request)
+		if err != nil || !slices.Equal(row.Scopes, test.want) {
+			t.Errorf("%s: got scopes %q, error %v; want %q", test.id, row.Scopes, err, test.want)
+		}
+	}
+}
+
 func TestAnIDThatIsTakenIsNotRegisteredAgain(t *testing.T) {
 	a := authtest.Open(t, open(t))
 	_, secret, err := a.Register(t.Context(), auth.Claims{}, auth.RegisterRequest{AgentID: "a"})

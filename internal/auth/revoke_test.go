@@ -3,6 +3,7 @@ package auth_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -84,29 +85,33 @@ func TestRevocationIsIdempotentAndRecordedOnce(t *testing.T) {
 }
 
 func TestOldTokensStayDeadOnceTheAgentIsActiveAgain(t *testing.T) {
-	a := authtest.Open(t, nil)
-	secret := register(t, a, "agent", "openai:chat")
-	old, unseen := a.Token(t, "agent"), a.Token(t, "agent")
-	wantVerdict(t, a, old.Token, nil)
-	if err := a.RevokeAgent(t.Context(), a.Admin, "agent"); err != nil {
-		t.Fatal(err)
-	}
-	if row, _ := a.Agent("agent"); row.Status != store.Revoked {
-		t.Errorf("got status %q, want revoked", row.Status)
-	}
-	for _, status := range []store.AgentStatus{store.Disabled, store.Active} {
-		if _, err := a.Update(t.Context(), a.Admin, "agent", change(status)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	young, err := a.Issue(t.Context(), auth.Claims{}, auth.TokenRequest{AgentID: "agent", AgentSecret: secret})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, keeper := range []*authtest.Authority{a, authtest.OpenOn(t, a.Store, a.Keys, nil)} {
-		wantVerdict(t, keeper, old.Token, auth.ErrTokenRevoked)
-		wantVerdict(t, keeper, unseen.Token, auth.ErrTokenRevoked)
-		wantVerdict(t, keeper, young.Token, nil)
+	for _, how := range []string{"by agent", "by status revoked"} {
+		t.Run(how, func(t *testing.T) {
+			a := authtest.Open(t, nil)
+			secret := register(t, a, "agent", "openai:chat")
+			old, unseen := a.Token(t, "agent"), a.Token(t, "agent")
+			wantVerdict(t, a, old.Token, nil)
+			if err := endings[how](t.Context(), a, old); err != nil {
+				t.Fatal(err)
+			}
+			if row, _ := a.Agent("agent"); row.Status != store.Revoked {
+				t.Errorf("got status %q, want revoked", row.Status)
+			}
+			for _, status := range []store.AgentStatus{store.Disabled, store.Active} {
+				if _, err := a.Update(t.Context(), a.Admin, "agent", change(status)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			young, err := a.Issue(t.Context(), auth.Claims{}, auth.TokenRequest{AgentID: "agent", AgentSecret: secret})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, keeper := range []*authtest.Authority{a, authtest.OpenOn(t, a.Store, a.Keys, nil)} {
+				wantVerdict(t, keeper, old.Token, auth.ErrTokenRevoked)
+				wantVerdict(t, keeper, unseen.Token, auth.ErrTokenRevoked)
+				wantVerdict(t, keeper, young.Token, nil)
+			}
+		})
 	}
 }
 
@@ -358,35 +363,73 @@ func race(t *testing.T, a *authtest.Authority, issued auth.Issued, end func(cont
 	}
 }
 
-// TestNoTokenSlipsInBesideARevocation issues tokens while the agent is revoked
-// and made active again: those issued before the revocation stay dead.
-func TestNoTokenSlipsInBesideARevocation(t *testing.T) {
-	a := authtest.Open(t, nil)
-	secret := register(t, a, "agent", "openai:chat")
-	var mu sync.Mutex
-	var issued []auth.Issued
-	var asking sync.WaitGroup
-	for range 3 {
-		asking.Go(func() {
-			for range 12 {
-				one, err := a.Issue(context.Background(), auth.Claims{}, auth.TokenRequest{AgentID: "agent", AgentSecret: secret})
-				if err != nil {
-					continue
-				}
-				mu.Lock()
-				issued = append(issued, one)
-				mu.Unlock()
-			}
-		})
+// meddler is a journal that does something else just as a change is recorded,
+// once for each kind, and gives it every chance to be done first.
+type meddler struct {
+	*authtest.Journal
+	onIssue, onRegister func()
+	meddling            sync.WaitGroup
+}
+
+func (m *meddler) meddle(work *func()) {
+	if *work == nil {
+		return
 	}
-	if err := a.RevokeAgent(t.Context(), a.Admin, "agent"); err != nil {
+	once := *work
+	*work = nil
+	done := make(chan struct{})
+	m.meddling.Go(func() { defer close(done); once() })
+	for range 10_000 {
+		select {
+		case <-done:
+			return
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
+func (m *meddler) TokenIssued(ctx context.Context, row store.Token) error {
+	m.meddle(&m.onIssue)
+	return m.Journal.TokenIssued(ctx, row)
+}
+
+func (m *meddler) AgentRegistered(ctx context.Context, row store.Agent) error {
+	m.meddle(&m.onRegister)
+	return m.Journal.AgentRegistered(ctx, row)
+}
+
+func TestNoTokenSlipsInBesideARevocation(t *testing.T) {
+	m := &meddler{Journal: &authtest.Journal{}}
+	a := authtest.Open(t, func(c *auth.Config) { c.Journal = m })
+	secret := register(t, a, "agent", "openai:chat")
+	m.onIssue = func() {
+		if err := a.RevokeAgent(context.Background(), a.Admin, "agent"); err != nil {
+			t.Error(err)
+		}
+	}
+	issued, err := a.Issue(t.Context(), auth.Claims{}, auth.TokenRequest{AgentID: "agent", AgentSecret: secret})
+	if err != nil {
 		t.Fatal(err)
 	}
-	asking.Wait()
+	m.meddling.Wait()
 	if _, err := a.Update(t.Context(), a.Admin, "agent", change(store.Active)); err != nil {
 		t.Fatal(err)
 	}
-	for _, one := range issued {
-		wantVerdict(t, a, one.Token, auth.ErrTokenRevoked)
+	wantVerdict(t, a, issued.Token, auth.ErrTokenRevoked)
+}
+
+func TestNoWalkInSlipsPastAnotherIntoAFullQueue(t *testing.T) {
+	m := &meddler{Journal: &authtest.Journal{}}
+	a := authtest.Open(t, func(c *auth.Config) {
+		c.Journal, c.Registration, c.PendingLimit = m, auth.RegisterApproval, 1
+	})
+	var late error
+	m.onRegister = func() {
+		_, _, late = a.Register(context.Background(), auth.Claims{}, auth.RegisterRequest{AgentID: "late"})
 	}
+	_, _, early := a.Register(t.Context(), auth.Claims{}, auth.RegisterRequest{AgentID: "early"})
+	m.meddling.Wait()
+	wantError(t, "the first walk-in", early, nil)
+	wantError(t, "the second", late, auth.ErrQueueFull)
 }

@@ -120,6 +120,22 @@ func TestAVerifiedTokenIsNotLookedUpAgain(t *testing.T) {
 	}
 }
 
+func TestARevokedTokenIsRefusedWithoutLookingItUpAlsoAfterARestart(t *testing.T) {
+	a := authtest.Open(t, nil)
+	issued := a.Token(t, "agent")
+	if err := a.RevokeJTI(t.Context(), a.Admin, issued.JTI); err != nil {
+		t.Fatal(err)
+	}
+	again := authtest.OpenOn(t, a.Store, a.Keys, nil)
+	before := a.Store.Lookups()
+	for _, keeper := range []*authtest.Authority{a, again} {
+		wantVerdict(t, keeper, issued.Token, auth.ErrTokenRevoked)
+	}
+	if got := a.Store.Lookups() - before; got != 0 {
+		t.Errorf("got %d lookups, want none", got)
+	}
+}
+
 func TestAStoreThatCannotBeReadIsNoVerdictOnAToken(t *testing.T) {
 	a := authtest.Open(t, nil)
 	token := a.Token(t, "agent").Token

@@ -22,7 +22,7 @@ func (a *Authority) Verify(ctx context.Context, raw string) (Claims, error) {
 	if len(raw) > maxTokenBytes {
 		return Claims{}, ErrTokenInvalid
 	}
-	sum := sha256.Sum256([]byte(raw))
+	sum := a.digest(raw)
 	token, known := a.remembered.GetIfPresent(sum)
 	if known && token.keys == a.keys.Load() {
 		return a.admit(token)
@@ -36,6 +36,20 @@ func (a *Authority) Verify(ctx context.Context, raw string) (Claims, error) {
 		a.remembered.Set(sum, token)
 	}
 	return claims, err
+}
+
+// digest returns the SHA-256 of a token. It copies the token into a buffer that
+// is used again: converting it would allocate at every call.
+func (a *Authority) digest(raw string) [sha256.Size]byte {
+	buffer, ok := a.buffers.Get().(*[maxTokenBytes]byte)
+	if !ok {
+		buffer = new([maxTokenBytes]byte)
+	}
+	n := copy(buffer[:], raw)
+	sum := sha256.Sum256(buffer[:n])
+	clear(buffer[:n])
+	a.buffers.Put(buffer)
+	return sum
 }
 
 // Authenticate is Verify for keeper's own routes: it takes the static admin

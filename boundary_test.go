@@ -1,0 +1,231 @@
+// Package keeper_test holds the module to the shape that ARCHITECTURE.md
+// describes: which package may reach which, and who may see a plaintext.
+package keeper_test
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/superinstance/keeper"
+
+// sql stands for every way to a database.
+var sql = []string{"database/sql", "modernc.org/sqlite", "github.com/jackc/pgx/v5", "internal/store/sqlite", "internal/store/postgres"}
+
+// forbidden is the table: what each package never reaches, directly or through
+// others. "internal/" alone stands for anything of this module.
+var forbidden = map[string][]string{
+	"internal/secret":       {"internal/"},
+	"internal/store":        {"internal/secret", "internal/vault"},
+	"internal/store/sqlite": {"internal/secret", "internal/vault"},
+	"internal/auth":         {"internal/vault", "internal/proxy", "internal/api"},
+	"internal/policy/scope": {"internal/"},
+	"internal/policy":       slices.Concat([]string{"internal/vault"}, sql),
+	"internal/scanner":      {"internal/"},
+	"internal/audit":        slices.Concat([]string{"internal/vault", "internal/scanner"}, sql),
+	"internal/vault":        {"internal/proxy", "internal/api", "internal/scanner"},
+	"internal/netguard":     {"internal/"},
+	"internal/proxy":        slices.Concat([]string{"internal/vault", "internal/api"}, sql),
+	"internal/api":          slices.Concat([]string{"internal/proxy"}, sql),
+	"internal/server":       nil,
+}
+
+// forTests are imported by tests alone, and reach what they test.
+var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/store/storetest"}
+
+// doesNoIO are the packages that decide and never act: they import nothing
+// that opens a file or a connection.
+var doesNoIO = []string{"internal/policy", "internal/policy/scope"}
+
+// exposers are the files that may call secret.Value.Expose.
+var exposers = []string{
+	"internal/auth/admin.go",
+	"internal/secret/value.go",
+	"internal/server/admin.go",
+	"internal/vault/environment.go",
+	"internal/vault/index.go",
+	"internal/vault/inject.go",
+	"internal/vault/kek.go",
+	"internal/vault/keyfile.go",
+	"internal/vault/keyring.go",
+	"internal/vault/match.go",
+	"internal/vault/seal.go",
+	"internal/vault/target.go",
+	"internal/vault/value.go",
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestNoPackageReachesWhatItMustNot(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		seen[name] = true
+		for _, never := range forbidden[name] {
+			for _, dep := range p.Deps {
+				if reaches(dep, never) {
+					t.Errorf("%s reaches %s, which it must never", name, strings.TrimPrefix(dep, module+"/"))
+				}
+			}
+		}
+		for _, dep := range p.Deps {
+			if !isForTests(name) && isForTests(strings.TrimPrefix(dep, module+"/")) {
+				t.Errorf("%s reaches %s, which is for tests alone", name, dep)
+			}
+		}
+	}
+	for name := range forbidden {
+		if !seen[name] {
+			t.Errorf("the table names %s, which is not there", name)
+		}
+	}
+}
+
+func isForTests(name string) bool {
+	return slices.ContainsFunc(forTests, func(one string) bool { return name == one || strings.HasPrefix(name, one+"/") })
+}
+
+func reaches(dep, never string) bool {
+	if strings.HasPrefix(never, "internal/") {
+		never = module + "/" + never
+	}
+	return dep == never || strings.HasSuffix(never, "/") && strings.HasPrefix(dep, never)
+}
+
+func TestEveryInternalPackageHasItsLineInTheTable(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		if !strings.HasPrefix(name, "internal/") || isForTests(name) {
+			continue
+		}
+		if _, known := forbidden[name]; !known {
+			t.Errorf("%s is not in the table of boundary_test.go", name)
+		}
+	}
+}
+
+func TestDecidingPackagesDoNoIO(t *testing.T) {
+	acting := []string{"os", "net", "io/fs", "os/exec", "syscall", "database/sql"}
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		if !slices.Contains(doesNoIO, name) {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if slices.Contains(acting, imported) {
+				t.Errorf("%s imports %s: it must decide without acting", name, imported)
+			}
+		}
+	}
+}
+
+func TestOnlyTheListedFilesSeeAPlaintext(t *testing.T) {
+	found := walkGo(t, func(file *ast.File) bool { return mentions(file, "Expose") })
+	for _, path := range found {
+		if !slices.Contains(exposers, path) {
+			t.Errorf("%s calls secret.Value.Expose and is not on the list", path)
+		}
+	}
+	for _, path := range exposers {
+		if !slices.Contains(found, path) {
+			t.Errorf("%s is on the list and calls secret.Value.Expose no more", path)
+		}
+	}
+}
+
+func TestOnlyTheCommandReadsTheEnvironment(t *testing.T) {
+	reads := func(file *ast.File) bool {
+		return mentions(file, "Getenv") || mentions(file, "LookupEnv") || mentions(file, "Environ")
+	}
+	for _, path := range walkGo(t, reads) {
+		if !strings.HasPrefix(path, "cmd/keeper/") {
+			t.Errorf("%s reads the environment, which is for cmd/keeper alone", path)
+		}
+	}
+}
+
+func TestNoPackageHasAnInit(t *testing.T) {
+	hasInit := func(file *ast.File) bool {
+		return slices.ContainsFunc(file.Decls, func(d ast.Decl) bool {
+			f, ok := d.(*ast.FuncDecl)
+			return ok && f.Recv == nil && f.Name.Name == "init"
+		})
+	}
+	for _, path := range walkGo(t, hasInit) {
+		t.Errorf("%s has an init function", path)
+	}
+}
+
+// walkGo returns the paths of the module's own Go files, tests apart, whose
+// syntax tree satisfies want.
+func walkGo(t *testing.T, want func(*ast.File) bool) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git" || entry.Name() == "bench" || entry.Name() == "keepertest") {
+			return filepath.SkipDir
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		if want(file) {
+			found = append(found, filepath.ToSlash(path))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// mentions reports whether a selector or a method of that name is in the file.
+func mentions(file *ast.File, name string) bool {
+	found := false
+	ast.Inspect(file, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == name {
+			found = true
+		}
+		return !found
+	})
+	return found
+}
