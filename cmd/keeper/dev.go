@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,11 +81,11 @@ func (a *app) introduce(ctx context.Context, s *server.Server, c Config) error {
 	}
 	fmt.Fprintf(a.out, "\n%s runs on %s\n", a.paint(bold, "keeper "+version()), a.paint(bold, s.URL()))
 	fmt.Fprintf(a.out, "  data     %s\n", c.Data)
-	fmt.Fprintf(a.out, "  secrets  %s\n", firstOf(strings.Join(held, " "), "none yet; add one with: keeper secret set openai"))
+	fmt.Fprintf(a.out, "  secrets  %s\n", firstOf(strings.Join(held, " "), "none yet; add one with: "+ownName()+" secret set openai"+clientFlags(s.URL(), c.Data)))
 	fmt.Fprintf(a.out, "  agent    %s (%s), scopes %s\n", agent.ID, agent.Status, listed(agent.Scopes))
 	fmt.Fprintf(a.out, "\n%s an agent that runs as your own user could read these files; SECURITY.md says how to prevent it.\n", a.paint(yellow, "Note:"))
 	if agent.Status != "active" {
-		_, err := fmt.Fprintf(a.out, "\nThe agent is %s; make it usable again with: keeper agent activate %s\n", agent.Status, devAgent)
+		_, err := fmt.Fprintf(a.out, "\nThe agent is %s; make it usable again with: %s agent activate %s%s\n", agent.Status, ownName(), devAgent, clientFlags(s.URL(), c.Data))
 		return err
 	}
 	token, _, err := admin.issue(ctx, devAgent, nil, devTokenTTL)
@@ -191,15 +192,34 @@ func (a *app) nextCommands(base, data, tokenFile string, held []string) error {
 			break
 		}
 	}
-	flags := ""
+	_, err := fmt.Fprintf(a.out, "\nNext:\n  %s\n  %s run%s -- \"$SHELL\"    # a shell whose SDKs and git go through keeper\n  kill %d    # or Ctrl-C here, to stop\n\n", curl, ownName(), clientFlags(base, data), os.Getpid())
+	return err
+}
+
+// clientFlags are what a client must be told to find this keeper; nothing where
+// it finds it anyway.
+func clientFlags(base, data string) (flags string) {
 	if base != defaultURL {
 		flags += " --url " + base
 	}
 	if data != devFolder {
 		flags += " --data " + shellQuote(data)
 	}
-	_, err := fmt.Fprintf(a.out, "\nNext:\n  %s\n  keeper run%s -- \"$SHELL\"    # a shell whose SDKs and git go through keeper\n  kill %d    # or Ctrl-C here, to stop\n\n", curl, flags, os.Getpid())
-	return err
+	return flags
+}
+
+// ownName is what a shell can call this program by: its name where that is on
+// the path, else its file.
+func ownName() string {
+	const name = "keeper"
+	if _, err := exec.LookPath(name); err == nil {
+		return name
+	}
+	file, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return shellQuote(file)
 }
 
 // shellQuote returns text as one word of a POSIX shell.

@@ -1,5 +1,7 @@
 package scanner
 
+import "bytes"
+
 // escape looks at what a backslash or percent sign at q begins. Where that may
 // hide a token character, it searches what the text says: of JSON's escapes only
 // those for ASCII and the slash matter. Line breaks and quotes end a run in the
@@ -38,7 +40,10 @@ func (s *search) decodeRun(i int) int {
 	for from := b; ; from += MaxForm - maxWindow {
 		to := min(from+MaxForm, e)
 		if to-from >= minValue {
-			s.searchDecoded(max(0, from-nameReach), min(to+1, len(p)), p[i] == '%')
+			s.searchDecoded(max(0, from-nameReach), min(to+1, len(p)), false)
+			if p[i] == '%' && bytes.IndexByte(p[from:to], '+') >= 0 {
+				s.searchDecoded(max(0, from-nameReach), min(to+1, len(p)), true)
+			}
 		}
 		if to == e {
 			return e
@@ -46,8 +51,8 @@ func (s *search) decodeRun(i int) int {
 	}
 }
 
-// searchDecoded searches the decoded form of p[from:to]. In a form, a plus sign
-// is a space.
+// searchDecoded searches the decoded form of p[from:to]. In a form, unlike in a
+// path, a plus sign is a space.
 func (s *search) searchDecoded(from, to int, form bool) {
 	s.scratch, s.origin = s.scratch[:0], s.origin[:0]
 	for i := from; i < to; {

@@ -165,7 +165,11 @@ func (e *eventStream) finish(scope string) error {
 	return nil
 }
 
+// collect takes a channel's findings, unless the last of them still grows.
 func (e *eventStream) collect(c *channel) {
+	if c.text.dropping != closed {
+		return
+	}
 	e.found = append(e.found, c.text.findings...)
 	c.text.findings = nil
 }

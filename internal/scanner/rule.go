@@ -1,5 +1,7 @@
 package scanner
 
+//go:generate go run -C rulegen . ../rules_public.go
+
 import (
 	"fmt"
 	"regexp"

@@ -179,9 +179,3 @@ func digitsBefore(tail string) (list []string) {
 	}
 	return list
 }
-
-// publishedKeys are keys that vendors print in their documentation, as the first
-// 8 bytes of their SHA-256, in ascending order.
-var publishedKeys = []uint64{
-	0,
-}

@@ -193,7 +193,7 @@ func (s *Scanner) finding(sp span, view []byte, base int, location string) Findi
 		return f
 	}
 	f.Type, f.Rule, f.Description, f.action = sp.rule.Type, sp.rule.ID, sp.rule.Description, sp.rule.action
-	if n := sp.end - sp.start; n >= 16 && sp.form == "" && sp.open == closed {
+	if n := sp.end - sp.start; n >= 16 && n < maxWindow && sp.form == "" && f.Type != TypePrivateKey {
 		public := sp.prefix
 		if public > n/2 {
 			public = 0

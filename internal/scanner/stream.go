@@ -148,6 +148,7 @@ func (t *stream) drop(final bool) error {
 		t.dropping = closed
 	}
 	t.settled = end
+	t.findings[len(t.findings)-1].End = t.base + end
 	if err := t.sink.replace(end-from, ""); err != nil {
 		return err
 	}

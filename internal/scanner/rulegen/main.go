@@ -11,10 +11,13 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"go/format"
 	"log"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -88,8 +91,37 @@ func generate() ([]byte, error) {
 	for _, r := range rules {
 		r.write(&out)
 	}
-	out.WriteString("}\n")
+	out.WriteString("}\n\n")
+	writePublished(&out, view)
 	return format.Source(out.Bytes())
+}
+
+// documented are further keys that vendors print in their documentation, as the
+// first 8 bytes of their SHA-256: Stripe's test key and AWS's secret access key.
+var documented = []uint64{0x2cafc0970149a84f, 0x78314b11be2e5815}
+
+// writePublished writes the keys that the set allows by their whole value. Only
+// their hashes are kept, so that nothing here reads like a key.
+func writePublished(out *bytes.Buffer, view config.ViperConfig) {
+	plain := regexp.MustCompile(`^[A-Za-z0-9_-]{20,}$`)
+	hashes := slices.Clone(documented)
+	for _, r := range view.Rules {
+		for _, list := range r.Allowlists {
+			for _, expr := range list.Regexes {
+				if plain.MatchString(expr) {
+					sum := sha256.Sum256([]byte(expr))
+					hashes = append(hashes, binary.BigEndian.Uint64(sum[:8]))
+				}
+			}
+		}
+	}
+	slices.Sort(hashes)
+	out.WriteString("// publishedKeys are keys that vendors print in their documentation, as the first\n")
+	out.WriteString("// 8 bytes of their SHA-256, in ascending order.\nvar publishedKeys = []uint64{\n")
+	for _, h := range slices.Compact(hashes) {
+		fmt.Fprintf(out, "%#016x,\n", h)
+	}
+	out.WriteString("}\n")
 }
 
 func (r rule) write(out *bytes.Buffer) {
