@@ -103,7 +103,7 @@ func newKeeper(t *testing.T, c settings) *keeper {
 	t.Cleanup(func() {
 		k.all.Close()
 		k.public.Close()
-		must(t, errors.Join(k.auth.Close(ctx), held.Close(), k.audit.Close(ctx), db.Close()))
+		must(t, errors.Join(k.auth.Close(ctx), k.audit.Close(ctx), db.Close()))
 		k.searchForCanary()
 	})
 	k.want(k.call("POST", "/vault", k.admin, `{"provider":"canary","value":"`+k.canary+`"}`), 200)

@@ -133,21 +133,28 @@ func TestAnEntryIsDurableWhenRecordReturns(t *testing.T) {
 }
 
 func TestConcurrentCallersShareACommit(t *testing.T) {
-	d := &disk{gate: make(chan struct{})}
-	l := open(t, d)
-	var wg sync.WaitGroup
-	for range 100 {
-		wg.Go(func() {
-			if err := l.Record(context.Background(), audit.KeeperStarted{Version: "v"}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	close(d.gate)
-	wg.Wait()
-	if len(d.entries) != 100 || d.commits >= 100 {
-		t.Errorf("got %d entries in %d commits, want 100 in fewer", len(d.entries), d.commits)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{gate: make(chan struct{})}
+		l, err := audit.Open(t.Context(), audit.Config{Store: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if err := l.Record(context.Background(), audit.KeeperStarted{Version: "v"}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait() // one commit is under way, and all others wait
+		close(d.gate)
+		wg.Wait()
+		if len(d.entries) != 100 || d.commits > 2 {
+			t.Errorf("got %d entries in %d commits, want 100 in 2", len(d.entries), d.commits)
+		}
+		l.Close(context.Background())
+	})
 }
 
 func TestNoReceiptWithoutADurableDecision(t *testing.T) {

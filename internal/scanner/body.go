@@ -13,8 +13,9 @@ type BodyScan struct {
 	closed bool
 }
 
-// NewBodyScan starts the scan of one body.
-func (s *Scanner) NewBodyScan(contentType string) *BodyScan {
+// NewBodyScan starts the scan of one body. Every escape is looked at in every kind
+// of body, whatever the content type says it is.
+func (s *Scanner) NewBodyScan(_ string) *BodyScan {
 	return &BodyScan{text: stream{scanner: s, sink: noSink{}, location: "body"}}
 }
 

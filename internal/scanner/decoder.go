@@ -150,13 +150,22 @@ func (l *lazyReader) Read(p []byte) (int, error) {
 		if _, err := b.Peek(1); err != nil {
 			l.err = err
 		} else {
-			l.layer, l.err = l.open(b)
+			l.start(b)
 		}
 	}
 	if l.err != nil {
 		return 0, l.err
 	}
 	return l.layer.Read(p)
+}
+
+func (l *lazyReader) start(r io.Reader) {
+	layer, err := l.open(r)
+	if err != nil {
+		l.err = err
+		return
+	}
+	l.layer = layer
 }
 
 func (l *lazyReader) close() {

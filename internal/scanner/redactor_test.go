@@ -94,7 +94,7 @@ func TestRedactionDoesNotDependOnCuts(t *testing.T) {
 			}
 		}
 		for cut := range text {
-			if i%8 != 0 && cut%5 != 0 {
+			if i%16 != 0 && cut%7 != i%7 {
 				continue
 			}
 			if got := redact(t, s, "text/plain", text[:cut], text[cut:]); got != whole {

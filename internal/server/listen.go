@@ -25,7 +25,7 @@ const (
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
 	routeTimeout      = time.Minute // of a request to keeper's own routes
-	streamsPerConn    = 1000 // HTTP/2
+	streamsPerConn    = 1000        // HTTP/2
 )
 
 // What a listener is for, by the configuration's key.

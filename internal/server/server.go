@@ -138,7 +138,6 @@ func (s *Server) openVault(ctx context.Context) error {
 		return err
 	}
 	s.vault = v
-	s.closers = append(s.closers, func(context.Context) error { return v.Close() })
 	var names []string
 	for _, p := range s.catalogue.Providers() {
 		names = append(names, p.Name)

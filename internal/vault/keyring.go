@@ -34,9 +34,8 @@ const (
 // published before it signs; and those that signed what may still be valid.
 // It is safe for concurrent use, and its reads never wait.
 type Keyring struct {
-	vault  *Vault
-	keys   atomic.Pointer[[]signingKey] // by state and then age, newest first
-	making sync.WaitGroup               // of the next key
+	vault *Vault
+	keys  atomic.Pointer[[]signingKey] // by state and then age, newest first
 }
 
 var _ auth.Keyring = (*Keyring)(nil)
@@ -89,34 +88,30 @@ func (k signingKey) expired(now time.Time) bool {
 	return k.row.State == store.Retired || k.row.State == store.Previous && now.Sub(k.row.StateAt) > previousFor
 }
 
-// openKeyring opens the signing keys among rows. Of a missing pair it makes the
-// current key at once, and the next in the background.
+// openKeyring opens the signing keys among rows. What is missing of a current
+// and a next key it makes.
 func openKeyring(ctx context.Context, v *Vault, rows []store.Key) (*Keyring, error) {
 	r := &Keyring{vault: v}
 	keys, err := openSigningKeys(v.kek, rows)
 	if err != nil {
 		return nil, err
 	}
-	if len(keys) == 0 {
-		first, err := newSigningKey()
-		if err != nil {
-			return nil, err
-		}
-		first.enter(store.Current, v.now())
-		keys = []signingKey{first}
-		if err := r.store(ctx, keys); err != nil {
+	made, err := missingKeys(keys, v.now())
+	if err != nil {
+		return nil, err
+	}
+	if len(made) > 0 {
+		if err := r.store(ctx, made); err != nil {
 			return nil, err
 		}
 	}
-	if count(keys, store.Current) != 1 || count(keys, store.Next) > 1 {
-		return nil, fmt.Errorf("opening signing keys: not one of them is current: %w", ErrCorrupt)
+	keys = append(made, keys...)
+	if count(keys, store.Current) != 1 || count(keys, store.Next) != 1 {
+		return nil, fmt.Errorf("opening signing keys: want one current and one next: %w", ErrCorrupt)
 	}
 	r.show(keys)
 	if err := r.retire(ctx); err != nil {
 		return nil, err
-	}
-	if count(keys, store.Next) == 0 {
-		r.makeNext(ctx)
 	}
 	return r, nil
 }
@@ -288,35 +283,27 @@ func (r *Keyring) retire(ctx context.Context) error {
 	return nil
 }
 
-// makeNext makes the next key in the background. A second of computing must
-// not delay a start.
-func (r *Keyring) makeNext(ctx context.Context) {
-	ctx = context.WithoutCancel(ctx)
-	r.making.Go(func() {
-		if err := r.addNext(ctx); err != nil {
-			r.vault.logger.WarnContext(ctx, "next signing key not made", "error", err)
-		}
-	})
-}
-
-func (r *Keyring) addNext(ctx context.Context) error {
-	fresh, err := newSigningKey()
-	if err != nil {
-		return err
+// missingKeys makes what lacks of a current and a next key, each on a processor
+// of its own. A store that has keys and no current one lacks more than can be
+// made.
+func missingKeys(keys []signingKey, now time.Time) ([]signingKey, error) {
+	var states []store.KeyState
+	if len(keys) == 0 {
+		states = append(states, store.Current)
 	}
-	r.vault.mu.Lock()
-	defer r.vault.mu.Unlock()
-	keys := *r.keys.Load()
-	if count(keys, store.Next) > 0 {
-		return nil // a rotation came first
+	if count(keys, store.Next) == 0 {
+		states = append(states, store.Next)
 	}
-	fresh.enter(store.Next, r.vault.now())
-	added := []signingKey{fresh}
-	if err := r.store(ctx, added); err != nil {
-		return err
+	made, errs := make([]signingKey, len(states)), make([]error, len(states))
+	var making sync.WaitGroup
+	for i, state := range states {
+		making.Go(func() {
+			made[i], errs[i] = newSigningKey()
+			made[i].enter(state, now)
+		})
 	}
-	r.show(append(added, keys...))
-	return nil
+	making.Wait()
+	return made, errors.Join(errs...)
 }
 
 // Rotate makes the next key the current one, and the current one previous, and
@@ -331,7 +318,6 @@ func (r *Keyring) Rotate(ctx context.Context) error {
 	defer r.vault.mu.Unlock()
 	now := r.vault.now()
 	keys := slices.Clone(*r.keys.Load())
-	hasNext := count(keys, store.Next) > 0
 	for i := range keys {
 		switch keys[i].row.State {
 		case store.Current:
@@ -345,17 +331,11 @@ func (r *Keyring) Rotate(ctx context.Context) error {
 		}
 	}
 	fresh.enter(store.Next, now)
-	if !hasNext {
-		fresh.enter(store.Current, now)
-	}
 	keys = append(keys, fresh)
 	if err := r.store(ctx, unretired(keys, now)); err != nil {
 		return err
 	}
 	r.show(keys)
-	if !hasNext {
-		r.makeNext(ctx)
-	}
 	return nil
 }
 

@@ -97,7 +97,6 @@ func TestPreviousKeyVerifiesForThirtyDays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer v.Close()
 	first, _ := v.Keyring().Current()
 	if err := v.Keyring().Rotate(ctx); err != nil {
 		t.Fatal(err)
@@ -110,11 +109,10 @@ func TestPreviousKeyVerifiesForThirtyDays(t *testing.T) {
 	if got, found := states(v.Keyring().Public())[first]; found {
 		t.Errorf("later: got %q, want it gone", got)
 	}
-	again, err := vault.Open(ctx, vault.Config{Store: m, Key: rawSource(t), Log: &recorder{}, Logger: silent, Now: func() time.Time { return now }})
+	_, err = vault.Open(ctx, vault.Config{Store: m, Key: rawSource(t), Log: &recorder{}, Logger: silent, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again.Close()
 	for _, k := range m.keys {
 		if want := first == k.ID; (k.State == store.Retired) != want || want && len(k.Ciphertext) > 64 {
 			t.Errorf("key %s: got %s with %d bytes sealed, want it retired and empty: %v", k.ID, k.State, len(k.Ciphertext), want)
@@ -149,7 +147,6 @@ func TestStartMakesWhatIsMissingOfTheSigningKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.Close()
 	if got := v.Keyring().Public(); len(inState(got, store.Current)) != 1 || len(inState(got, store.Next)) != 1 {
 		t.Errorf("got %v, want a current key and a next", states(got))
 	}

@@ -35,7 +35,6 @@ func mustOpen(t *testing.T, m *memory, source vault.KeySource, value string) {
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
-	defer v.Close()
 	if got := matches(v, value); len(got) != 1 {
 		t.Errorf("got hits %v of the secret, want one", got)
 	}
@@ -44,11 +43,9 @@ func mustOpen(t *testing.T, m *memory, source vault.KeySource, value string) {
 func TestKeyFileIsMadeAtTheFirstStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "vault.key")
 	m := &memory{}
-	v, err := openWith(m, vault.KeyFile(path), &recorder{})
-	if err != nil {
+	if _, err := openWith(m, vault.KeyFile(path), &recorder{}); err != nil {
 		t.Fatalf("Open: %v", err)
 	}
-	defer v.Close()
 	info, err := os.Stat(path)
 	if err != nil || info.Mode() != 0o600 {
 		t.Fatalf("got mode %v (%v), want -rw-------", info.Mode(), err)
@@ -239,7 +236,6 @@ func openFile(t *testing.T, m *memory, path string) *vault.Vault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { v.Close() })
 	return v
 }
 

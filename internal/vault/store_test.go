@@ -235,11 +235,8 @@ var seeded = sync.OnceValues(func() (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := vault.Open(context.Background(), vault.Config{Store: m, Key: source, Log: &recorder{}, Logger: silent})
-	if err != nil {
-		return nil, err
-	}
-	return m, v.Close()
+	_, err = vault.Open(context.Background(), vault.Config{Store: m, Key: source, Log: &recorder{}, Logger: silent})
+	return m, err
 })
 
 func newMemory(t testing.TB) *memory {
@@ -270,7 +267,6 @@ func openStore(t testing.TB, m *memory) fixture {
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
-	t.Cleanup(func() { v.Close() })
 	return fixture{v, m, log}
 }
 

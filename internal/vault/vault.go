@@ -122,12 +122,6 @@ func Open(ctx context.Context, c Config) (*Vault, error) {
 	return v, nil
 }
 
-// Close waits for the making of a signing key, if one is under way.
-func (v *Vault) Close() error {
-	v.keyring.making.Wait()
-	return nil
-}
-
 // Keyring returns the keys that sign tokens.
 func (v *Vault) Keyring() *Keyring { return v.keyring }
 
