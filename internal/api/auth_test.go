@@ -41,7 +41,7 @@ func TestOperatorRegistersAnAgentWithItsGrant(t *testing.T) {
 	if got.text("message") == "" || !strings.HasPrefix(got.text("agentSecret"), "keeper_as_") {
 		t.Errorf("got %s, want a message and an agentSecret", got.raw)
 	}
-	k.wantEntry(got, "agent.registered", `"by":"admin"`)
+	k.wantEntry(got, "agent.registered", `"by":"admin token"`)
 	k.wantEntry(got, "agent.registered", `"source":"127.0.0.1"`)
 	k.want(k.call("POST", "/auth/register", k.admin, `{"agentId":"coder","agentName":"Other"}`), 409, "already_exists")
 	shown := k.want(k.call("GET", "/agents/coder", k.admin, ""), 200)

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	byAdmin       = "admin" // the operator, where an agent's id would stand
+	byAdmin       = "admin token" // the operator; no agent can have such an id
 	refusalPeriod = 5 * time.Second
 )
 

@@ -28,7 +28,7 @@ func TestVaultIsListedWithoutValues(t *testing.T) {
 	}
 	first := set(`{"provider":"OpenAI","value":"%s"}`)
 	k.wantEntry(first, "vault.modified", `"action":"set"`)
-	k.wantEntry(first, "vault.modified", `"by":"admin"`)
+	k.wantEntry(first, "vault.modified", `"by":"admin token"`)
 	value = "sk-" + rand.Text() + rand.Text()
 	k.wantEntry(set(`{"provider":"openai","value":"%s"}`), "vault.modified", `"action":"rotated"`)
 	set(`{"provider":"openai","label":"team","value":"%s","allowedAgents":["a","b"]}`)

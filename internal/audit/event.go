@@ -248,7 +248,7 @@ func (e Refused) describe() facts { return facts{"error", e.Agent, "", RiskWarni
 // Origin says where a change or a call came from.
 type Origin struct {
 	RequestID string
-	By        string // an agent's id, or "admin"; empty for a stranger
+	By        string // an agent's id, or "admin token"; empty for a stranger
 	Source    string // the peer's address without its port
 }
 

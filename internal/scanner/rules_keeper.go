@@ -91,7 +91,8 @@ var ownRules = []Rule{
 	{ID: "hashicorp-tf-api-token", Description: "Terraform Cloud API token", Type: TypeAPIKey, Confidence: High, Prefixes: []string{".atlasv1."},
 		Back: 14, Pattern: `[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,70}`, Entropy: 3.5, Source: keeperSource},
 	prefixed("vault-service-token", "HashiCorp Vault service token", `hvs\.[\w-]{24,120}`, "hvs."),
-	weak(prefixed("vault-legacy-token", "HashiCorp Vault token in its old form", `s\.[A-Za-z0-9]{24}`, "s.")),
+	{ID: "vault-legacy-token", Description: "HashiCorp Vault token in its old form", Type: TypeAPIKey, Confidence: Low, // as many a method's name
+		Prefixes: []string{"s."}, Pattern: `s\.[A-Za-z0-9]{24}`, Entropy: 3.5, Source: keeperSource},
 
 	// Code and delivery.
 	prefixed("gitlab-token", "GitLab token", `gl(?:pat|oas|dt|rt|ft)-[A-Za-z0-9_.-]{20,300}`, "glpat-", "gloas-", "gldt-", "glrt-", "glft-"),
@@ -122,6 +123,9 @@ var ownRules = []Rule{
 	prefixed("hubspot-private-app-token", "HubSpot private app token", `pat-(?:na1|na2|eu1)-[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}`, "pat-na1-", "pat-na2-", "pat-eu1-"),
 	prefixed("stripe-webhook-secret", "Stripe webhook secret", `whsec_[A-Za-z0-9+/=]{32,64}`, "whsec_"),
 	prefixed("resend-api-key", "Resend API key", `re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}`, "re_"),
+	prefixed("square-access-token", "Square access token", `(?:EAAA[\w-]{60}|sq0atp-[\w-]{22,60})`, "EAAA", "sq0atp-"),
+	{ID: "square-token-short", Description: "What may be a Square access token", Type: TypeAPIKey, Confidence: Low, Prefixes: []string{"EAAA"},
+		Pattern: `EAAA[\w-]{22,59}`, Entropy: 3, Source: keeperSource},
 	prefixed("razorpay-key", "Razorpay key", `rzp_(?:live|test)_[A-Za-z0-9]{14,24}`, "rzp_live_", "rzp_test_"),
 	{ID: "twilio-api-key", Description: "Twilio API key", Type: TypeAPIKey, Confidence: High, Prefixes: []string{"SK"}, Pattern: `SK[0-9a-fA-F]{32}`, Entropy: 3, Source: keeperSource},
 	named("twilio-auth-token", "Twilio auth token", Medium, `[a-f0-9]{32}`, "twilio"),

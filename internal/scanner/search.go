@@ -150,7 +150,7 @@ func (s *search) candidate(l *literal, q int) {
 	if q < 0 || len(s.p)-q < len(l.text) || string(s.p[q:q+len(l.text)]) != l.text {
 		return
 	}
-	edge := l.strong || s.edge(q)
+	edge := l.strong || s.edge(q) && !(len(l.text) <= 3 && q > 0 && s.p[q-1] == '-')
 	for _, r := range l.rules {
 		if edge || r.Back > 0 {
 			s.confirm(l, r, q)

@@ -50,7 +50,7 @@ var handWritten = map[string]string{
 	"sourcegraph-access-token": "own rules", "vault-service-token": "own rules",
 	"anthropic-api-key": "own rule", "openai-api-key": "own rules",
 	"jwt-base64": "own rule", "huggingface-access-token": "own rule",
-	"twilio-api-key": "own rule",
+	"twilio-api-key": "own rule", "square-access-token": "own rules",
 }
 
 func main() {
@@ -150,7 +150,7 @@ func kind(id string) string {
 var publicSuffixes = []string{"-id", "public-key", "pub-key", "pub-api-key", "browser-api-token"}
 
 // loose are prefix rules whose prefix and length also occur in ordinary data.
-var loose = []string{"clickhouse-cloud-api-secret-key", "facebook-page-access-token", "authress-service-client-access-key", "square-access-token"}
+var loose = []string{"clickhouse-cloud-api-secret-key", "facebook-page-access-token", "authress-service-client-access-key"}
 
 func (r rule) confidence() string {
 	for _, s := range publicSuffixes {
