@@ -264,8 +264,8 @@ func (c *crashTest) verify() {
 		c.t.Errorf("the first token, after it all: got %d, want 200", status)
 	}
 	for _, token := range c.revoked {
-		if status, out := c.ask("POST", "/auth/validate", c.admin, map[string]any{"token": token}); status != http.StatusUnauthorized {
-			c.t.Fatalf("a revoked token: got %d %v, want 401", status, out)
+		if status := c.validate(token); status != http.StatusUnauthorized {
+			c.t.Fatalf("a revoked token: got %d, want 401", status)
 		}
 	}
 	_, vault := c.ask("GET", "/vault", c.admin, nil)
@@ -275,6 +275,18 @@ func (c *crashTest) verify() {
 			c.t.Errorf("the rotated secret is at version %d, and %d were acknowledged", got, c.version)
 		}
 	}
+}
+
+// validate asks about a token, again where too many bad ones were asked about
+// within a second.
+func (c *crashTest) validate(token string) (status int) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		status, _ = c.ask("POST", "/auth/validate", c.admin, map[string]any{"token": token})
+		if status != http.StatusTooManyRequests {
+			break
+		}
+	}
+	return status
 }
 
 // forwarded reads the whole log, checks that no number is missing or double,
