@@ -26,11 +26,15 @@ type logStore struct {
 	mu      sync.Mutex
 	entries []store.AuditEntry
 	fail    error
+	before  func() // each commit
 }
 
 func (s *logStore) AppendAudit(_ context.Context, entries []store.AuditEntry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.before != nil {
+		s.before()
+	}
 	if s.fail != nil {
 		return s.fail
 	}

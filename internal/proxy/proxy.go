@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
@@ -68,6 +69,7 @@ type Proxy struct {
 	docs      string
 	logger    *slog.Logger
 	flights   *flights
+	buffers   sync.Pool // of *[]byte, to copy answers with
 }
 
 // New returns a Proxy. The addresses that the operator named are read from the
@@ -80,6 +82,7 @@ func New(c Config) (*Proxy, error) {
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, scanner: c.Scanner, vault: c.Vault, audit: c.Audit,
 		maxBody: c.MaxBodyBytes, spoolDir: c.SpoolDir, docs: c.Docs, logger: c.Logger,
 		flights: newFlights(),
+		buffers: sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }},
 	}
 	if p.maxBody <= 0 {
 		p.maxBody = defaultMaxBody

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
@@ -37,8 +36,6 @@ type answer struct {
 	cut      bool     // it broke off
 	told     bool     // and an error event was sent to say so
 }
-
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }}
 
 // respond brings the provider's answer to the caller: headers, body and
 // trailers, decoded, and redacted as they stream.
@@ -132,8 +129,8 @@ func (d *delivery) whole(src io.Reader) answer {
 	var clean bytes.Buffer
 	clean.Grow(int(d.resp.ContentLength) + bytes.MinRead)
 	redactor := d.proxy.scanner.NewRedactor(&clean, d.options())
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
+	buf := d.proxy.buffers.Get().(*[]byte)
+	defer d.proxy.buffers.Put(buf)
 	_, err := io.CopyBuffer(writerOnly{redactor}, readerOnly{src}, *buf)
 	if err == nil {
 		err = redactor.Close()
@@ -175,8 +172,8 @@ func (d *delivery) copy(redactor io.Writer, src io.Reader) error {
 		d.failed = err
 		return err
 	}
-	buf := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(buf)
+	buf := d.proxy.buffers.Get().(*[]byte)
+	defer d.proxy.buffers.Put(buf)
 	for {
 		n, err := src.Read(*buf)
 		if n > 0 {

@@ -22,6 +22,7 @@ type engine struct {
 	names    *names
 	matchers []Matcher
 	searches sync.Pool
+	buffers  sync.Pool // of streams
 }
 
 // span is a secret in the view that is searched.

@@ -4,6 +4,7 @@ import "slices"
 
 const (
 	pieceBytes = 64 << 10 // searched at once
+	largePiece = 8 << 10  // from which on a buffer is borrowed
 	longWord   = 8        // token characters that are held back while they may go on
 )
 
@@ -28,13 +29,14 @@ type stream struct {
 	form     string
 	findings []Finding
 
-	buf      []byte // lookBehind bytes that are decided on, then those that are not
-	settled  int    // bytes of buf that are decided on
-	base     int    // offset of buf[0] in the whole
-	dropping open   // what is being dropped
-	dropFrom int    // where that began, in the whole
-	onlyTail bool   // nothing but the run at the end of buf is undecided
-	named    bool   // a name says that what is undecided is secret
+	lent     *[]byte // what buf was borrowed from, if it was
+	buf      []byte  // lookBehind bytes that are decided on, then those that are not
+	settled  int     // bytes of buf that are decided on
+	base     int     // offset of buf[0] in the whole
+	dropping open    // what is being dropped
+	dropFrom int     // where that began, in the whole
+	onlyTail bool    // nothing but the run at the end of buf is undecided
+	named    bool    // a name says that what is undecided is secret
 }
 
 func (t *stream) write(p []byte) error {
@@ -48,8 +50,33 @@ func (t *stream) write(p []byte) error {
 	return nil
 }
 
+// borrow gives the stream a buffer that it need not grow. Streams whose first
+// piece is large come and go fast.
+func (t *stream) borrow() {
+	t.lent, _ = t.scanner.engine.buffers.Get().(*[]byte)
+	if t.lent == nil {
+		b := make([]byte, 0, pieceBytes+lookBehind+2*MaxForm)
+		t.lent = &b
+	}
+	t.buf = (*t.lent)[:0]
+}
+
+// giveBack ends the use of a borrowed buffer, and leaves nothing in it.
+func (t *stream) giveBack() {
+	if t.lent == nil {
+		return
+	}
+	clear((*t.lent)[:cap(*t.lent)])
+	t.scanner.engine.buffers.Put(t.lent)
+	t.base += t.settled
+	t.lent, t.buf, t.settled = nil, nil, 0
+}
+
 // add takes a piece. One that only lengthens an undecided run waits for more.
 func (t *stream) add(p []byte) error {
+	if t.buf == nil && len(p) >= largePiece {
+		t.borrow()
+	}
 	t.buf = append(t.buf, p...)
 	if t.onlyTail && t.settled < len(t.buf)-len(p) && len(t.buf)-t.settled < 2*MaxForm && allHeld(p) {
 		return nil
@@ -173,7 +200,11 @@ func (t *stream) flush() error {
 	return t.pass(len(t.buf))
 }
 
-func (t *stream) close() error { return t.advance(true) }
+func (t *stream) close() error {
+	err := t.advance(true)
+	t.giveBack()
+	return err
+}
 
 // ordinary says whether the run at the end of p may go although it may go on: it
 // is no long word, or a word that a full stop has ended, begins no public prefix
