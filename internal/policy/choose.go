@@ -7,11 +7,11 @@ import (
 	"slices"
 )
 
-// ErrNoCredential: there is no credential of the provider for the agent, or
+// ErrNoCredential says that there is no credential of the provider for the agent, or
 // none under the label that the call names. It is wrapped.
 var ErrNoCredential = errors.New("no credential")
 
-// ErrNotAllowed: there is a credential, for other agents alone. It comes with
+// ErrNotAllowed says that there is a credential, for other agents alone. It comes with
 // ErrNoCredential, which is all that the caller is told.
 var ErrNotAllowed = errors.New("credential is for other agents")
 

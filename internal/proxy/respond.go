@@ -22,9 +22,6 @@ const (
 	copyBytes  = 32 << 10
 )
 
-// errIntegrity is a secret in a body that may not be rewritten.
-var errIntegrity = errors.New("a body whose integrity the client checks holds a secret")
-
 // answer is what became of the provider's answer.
 type answer struct {
 	outcome  string // as the log has it

@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -189,8 +189,12 @@ func minifiedLine(r *rand.Rand) string {
 
 func goSource(_ *rand.Rand, size int) []byte {
 	var out []byte
-	root := filepath.Join(runtime.GOROOT(), "src", "net", "http")
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		panic(err)
+	}
+	root := filepath.Join(strings.TrimSpace(string(goroot)), "src", "net", "http")
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || len(out) > size {
 			return err
 		}

@@ -2,9 +2,6 @@ package scanner
 
 import "strings"
 
-// minRun is the shortest run of token characters in which a prefix is looked up.
-const minRun = 12
-
 // maxBack is how far left of its prefix a secret may begin.
 const maxBack = 64
 

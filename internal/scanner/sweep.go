@@ -2,7 +2,10 @@ package scanner
 
 import "math/bits"
 
-const blockBytes = 32
+const (
+	blockBytes = 32
+	minRun     = 12 // the shortest run of token characters in which a prefix is looked up
+)
 
 // sweepMarks has for each byte, in its low half, whether it is a token
 // character, and in its high half whether it is an operator or begins an escape.
@@ -53,7 +56,7 @@ func (s *search) sweep() {
 		run := before | m<<blockBytes
 		run &= run >> 1
 		run &= run >> 2
-		run &= (run >> 4) & (run >> 8)
+		run &= run >> 4 & run >> (minRun - 4)
 		if run &= low; run != 0 {
 			done = s.runs(base-blockBytes, run, done)
 		}
