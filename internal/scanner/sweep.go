@@ -56,7 +56,7 @@ func (s *search) sweep() {
 		run := before | m<<blockBytes
 		run &= run >> 1
 		run &= run >> 2
-		run &= run >> 4 & run >> (minRun - 4)
+		run &= (run >> 4) & (run >> (minRun - 4))
 		if run &= low; run != 0 {
 			done = s.runs(base-blockBytes, run, done)
 		}
