@@ -272,7 +272,7 @@ func TestAgentRevokesItsOwnTokensAlone(t *testing.T) {
 	k.want(k.call("POST", "/auth/revoke", k.admin, `{"agentId":"nosuch"}`), 404, "not_found")
 }
 
-func TestTooManyFailedAuthenticationsAreRefusedUnread(t *testing.T) {
+func TestTooManyFailedAuthenticationsAreLimitedAndHinderNobodyElse(t *testing.T) {
 	t.Parallel()
 	now, set := clock()
 	k := newKeeper(t, settings{failures: 3, now: now})
@@ -281,19 +281,23 @@ func TestTooManyFailedAuthenticationsAreRefusedUnread(t *testing.T) {
 	k.want(k.call("POST", "/auth/token", "", guess), 401, "credentials_invalid")
 	k.want(k.call("GET", "/status", "eyJ.e.s", ""), 401, "token_invalid")
 	k.want(k.call("POST", "/auth/validate", "", `{"token":"x"}`), 401)
-	for _, r := range contract {
-		if r.path == "/health" || r.path == "/.well-known/jwks.json" {
-			k.want(k.call(r.method, r.path, "", ""), 200)
-			continue
-		}
-		got := k.want(k.call(r.method, r.path, k.admin, r.body, "X-Forwarded-For", rand.Text()), 429, "rate_limited")
+	for _, r := range []struct{ method, path, token, body string }{
+		{"POST", "/auth/token", "", guess},
+		{"POST", "/auth/validate", "", `{"token":"x"}`},
+		{"POST", "/auth/revoke", "", `{"token":"x"}`},
+		{"GET", "/status", "eyJ.e.s", ""},
+		{"POST", "/vault", "guess", `{"provider":"openai","value":"x"}`},
+	} {
+		got := k.want(k.call(r.method, r.path, r.token, r.body, "X-Forwarded-For", rand.Text()), 429, "rate_limited")
 		if retry := got.header.Get("Retry-After"); retry != "1" {
 			t.Errorf("%s %s: got Retry-After %q, want 1", r.method, r.path, retry)
 		}
 	}
+	// A compromised agent must not be able to keep its operator out.
+	k.want(k.call("POST", "/auth/revoke", k.admin, `{"agentId":"known"}`), 200)
+	k.want(k.call("GET", "/health", "", ""), 200)
 	set(time.Second)
-	k.want(k.call("GET", "/status", k.admin, ""), 200)
-	k.want(k.call("GET", "/status", "", ""), 401, "token_missing")
+	k.want(k.call("POST", "/auth/token", "", guess), 401, "credentials_invalid")
 }
 
 func TestStrangersCannotFillTheAuditLog(t *testing.T) {

@@ -53,10 +53,15 @@ func (a *API) refuse(ctx context.Context, err error) *problem {
 		err = errTokenMissing // whoever showed none is told to show one
 	}
 	r := replyTo(err)
-	a.logRefusal(ctx, r, err)
 	if r.isFailedProof() {
+		// The limit is on failures: who proves himself is let through, whatever
+		// others at his address do.
+		if a.failures.Exceeded(origin.Source) {
+			r = replyTo(errRateLimited)
+		}
 		a.failures.Count(origin.Source)
 	}
+	a.logRefusal(ctx, r, err)
 	if r.isRefusal() {
 		a.auditRefusal(ctx, c, r.code)
 	}

@@ -81,6 +81,9 @@ func (s *surface) validate(ctx context.Context, in *validateInput) (*validateOut
 			return nil, err
 		}
 		p := s.refuse(ctx, err)
+		if p.GetStatus() != http.StatusUnauthorized {
+			return nil, p
+		}
 		return &validateOutput{http.StatusUnauthorized, validatedBody{Reason: p.body.Error, Code: p.body.Code}}, nil
 	}
 	err = s.audit.Record(ctx, audit.TokenValidated{Agent: claims.AgentID(), Valid: true, JTI: claims.JTI()})
