@@ -23,6 +23,11 @@ const (
 	keepAliveIdle = 30 * time.Second
 )
 
+// azurePlatform serves a virtual machine its certificates and settings, as the
+// link-local metadata addresses of other clouds do, at an address that looks
+// public.
+var azurePlatform = netip.PrefixFrom(netip.AddrFrom4([4]byte{168, 63, 129, 16}), 32)
+
 // Dialer opens TCP connections to public addresses, and to any address for a
 // host and port that the operator named. It is safe for concurrent use.
 type Dialer struct {
@@ -42,7 +47,7 @@ func New(named []string) *Dialer {
 	for _, hostport := range named {
 		d.named[hostport] = true
 	}
-	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithNetworks("tcp4", "tcp6"))
+	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithNetworks("tcp4", "tcp6"), ssrf.WithDeniedV4Prefixes(azurePlatform))
 	d.public.Control = guard.Safe
 	return d
 }

@@ -188,11 +188,22 @@ func isMethod(s string) bool {
 	return false
 }
 
+func isPathHeader(name string) bool {
+	return name == "x-original-url" || name == "x-rewrite-url"
+}
+
+// IsOverride reports whether a header of this name, in any case, could make a
+// provider read another method or path than the request line has. NewCall looks
+// at such headers; a trailer that bears one was looked at by nobody.
+func IsOverride(name string) bool {
+	name = headerName(name)
+	return isMethodHeader(name) || isPathHeader(name)
+}
+
 // refusePathHeaders: some gateways take the path from a header instead.
 func refusePathHeaders(h http.Header) error {
 	for name := range h {
-		switch headerName(name) {
-		case "x-original-url", "x-rewrite-url":
+		if isPathHeader(headerName(name)) {
 			return &Denied{Code: CodeScopeDenied, Message: "header " + name + " could name another path; leave it out"}
 		}
 	}

@@ -49,9 +49,10 @@ func newCall(r *http.Request) *call {
 	c := &call{
 		id: audit.NewRequestID(), source: peer(r), mode: transparent, method: r.Method,
 		header: r.Header.Clone(), body: r.Body, declared: r.ContentLength,
-		trailer: func() http.Header { return r.Trailer },
+		trailer: func() http.Header { return outgoingTrailer(r.Trailer) },
 	}
 	c.taken.takeHeaders(c.header)
+	outgoing(c.header)
 	c.rawQuery = c.taken.takeParameter(r.URL.RawQuery, "key", "query")
 	return c
 }
@@ -69,8 +70,8 @@ func peer(r *http.Request) string {
 func (c *call) refusalShape() string { return c.route.Refusal }
 
 // record is what the log says of the call.
-func (c *call) record() audit.Call {
+func (p *Proxy) record(c *call) audit.Call {
 	return audit.Call{
-		Method: c.method, Path: c.shown, Mode: c.mode, RequestBytes: c.sent, Carriers: c.taken.names,
+		Method: p.shownMethod(c.method), Path: c.shown, Mode: c.mode, RequestBytes: c.sent, Carriers: c.taken.names,
 	}
 }

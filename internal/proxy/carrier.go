@@ -119,12 +119,12 @@ func (t *taken) takeParameter(raw, name, place string) string {
 
 // takeFormToken takes a token out of the form that Slack's older clients send.
 // A form that is too long to be one of theirs stays as it is.
-func (c *call) takeFormToken() error {
+func (p *Proxy) takeFormToken(w http.ResponseWriter, c *call) error {
 	media, _, _ := mime.ParseMediaType(c.header.Get("Content-Type"))
 	if media != "application/x-www-form-urlencoded" || c.header.Get("Content-Encoding") != "" {
 		return nil
 	}
-	start, err := readUpTo(c.body, envelopeBytes+1, c.declared)
+	start, err := p.readUnproven(w, c)
 	if err != nil {
 		return err
 	}

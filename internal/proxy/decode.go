@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -19,8 +20,8 @@ type decodedSink struct {
 }
 
 // newDecodedSink returns a sink for a body with those Content-Encoding
-// headers. The caller must Close it.
-func (p *Proxy) newDecodedSink(encodings []string, scan *scanner.BodyScan) (*decodedSink, error) {
+// headers, of at most limit bytes once it is decoded. The caller must Close it.
+func (p *Proxy) newDecodedSink(encodings []string, scan *scanner.BodyScan, limit int64) (*decodedSink, error) {
 	coding := strings.Join(encodings, ",")
 	if coding == "" || strings.EqualFold(coding, "identity") {
 		return &decodedSink{plain: scan}, nil
@@ -33,13 +34,28 @@ func (p *Proxy) newDecodedSink(encodings []string, scan *scanner.BodyScan) (*dec
 	}
 	go func() {
 		if err == nil {
-			_, err = io.CopyBuffer(writerOnly{scan}, readerOnly{decoder}, make([]byte, copyBytes))
-			decoder.Close()
+			err = decode(scan, decoder, limit)
 		}
 		r.CloseWithError(errors.Join(io.ErrClosedPipe, err))
 		s.done <- err
 	}()
 	return s, nil
+}
+
+// decode brings what decoder reads to scan. It runs on a goroutine of its own,
+// where a panic over what an agent sent would end keeper.
+func decode(scan io.Writer, decoder io.ReadCloser, limit int64) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = fmt.Errorf("decoding a request body: panic of type %T", value)
+		}
+	}()
+	defer decoder.Close()
+	n, err := io.CopyBuffer(writerOnly{scan}, io.LimitReader(decoder, limit+1), make([]byte, copyBytes))
+	if err == nil && n > limit {
+		err = errTooLarge
+	}
+	return err
 }
 
 func (s *decodedSink) Write(b []byte) (int, error) {
@@ -57,7 +73,7 @@ func (s *decodedSink) Write(b []byte) (int, error) {
 }
 
 // Close returns when all is scanned. The error says that the body is not what
-// its Content-Encoding says.
+// its Content-Encoding says, or wraps errTooLarge.
 func (s *decodedSink) Close() error {
 	if s.pipe == nil {
 		return nil

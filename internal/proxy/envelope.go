@@ -11,6 +11,8 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/superinstance/keeper/internal/scanner"
@@ -20,6 +22,9 @@ const (
 	// envelopeBytes bounds an envelope, which is read before its sender is
 	// known.
 	envelopeBytes = 4 << 20
+	// unprovenBytes is the memory that is laid out for a body before any of it
+	// has come.
+	unprovenBytes = 64 << 10
 	// collectedBytes bounds an answer that goes back in an envelope.
 	collectedBytes = 64 << 20
 )
@@ -42,7 +47,7 @@ func mayBeEnvelope(r *http.Request) bool {
 // serveEnvelope serves a caller who sends token and request in one JSON
 // object, and gets status and body in one.
 func (p *Proxy) serveEnvelope(ctx context.Context, cut context.CancelCauseFunc, w http.ResponseWriter, c *call) {
-	text, err := readUpTo(c.body, envelopeBytes+1, c.declared)
+	text, err := p.readUnproven(w, c)
 	if err != nil || len(text) > envelopeBytes {
 		no := refuse(codeTooLarge, "a call without a token in its headers is read up to 4 MiB; send the token in a header")
 		if err != nil {
@@ -72,6 +77,21 @@ func (p *Proxy) serveEnvelope(ctx context.Context, cut context.CancelCauseFunc, 
 	default:
 		answer.write(w, result.findings)
 	}
+}
+
+// readUnproven reads a body of at most envelopeBytes, or one byte more where it
+// is longer. Its sender is not known yet: what he announces buys him no memory,
+// and he cannot hold the call open.
+func (p *Proxy) readUnproven(w http.ResponseWriter, c *call) ([]byte, error) {
+	connection := http.NewResponseController(w)
+	if err := connection.SetReadDeadline(time.Now().Add(p.bodyWait)); err != nil {
+		return nil, fmt.Errorf("bounding the time of a request body: %w", err)
+	}
+	text, err := readUpTo(c.body, envelopeBytes+1, min(c.declared, unprovenBytes))
+	if err != nil {
+		return nil, err // the bound stays: before it answers, the server waits for the rest of the body
+	}
+	return text, connection.SetReadDeadline(time.Time{})
 }
 
 // looksLikeEnvelope reports whether text is a JSON object with nothing but an
@@ -121,6 +141,7 @@ func (c *call) open(text []byte) *refusal {
 		header.Add(name, value)
 	}
 	c.taken.takeHeaders(header)
+	outgoing(header)
 	c.header = header
 	c.setBody(l.RequestBody)
 	c.trailer = func() http.Header { return nil }
@@ -163,7 +184,7 @@ func validHeader(name, value string) bool {
 			return false
 		}
 	}
-	return name != "" && !strings.ContainsAny(value, "\r\n\x00")
+	return name != "" && !strings.ContainsFunc(value, func(r rune) bool { return r != '\t' && r < 0x80 && unicode.IsControl(r) })
 }
 
 // envelopeRefusal is a refusal as an envelope caller gets it.

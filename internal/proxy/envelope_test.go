@@ -77,6 +77,9 @@ func TestEnvelopeRefusals(t *testing.T) {
 		"bad header": {func(h *harness) string {
 			return `{"token":"` + h.token("openai:*") + `","headers":{"X-A":"b\r\nX-C: d"}}`
 		}, 400, "bad_request", ""},
+		"control character": {func(h *harness) string {
+			return `{"token":"` + h.token("openai:*") + `","headers":{"X-A":"a\u0001"}}`
+		}, 400, "bad_request", ""},
 		"secret": {func(h *harness) string {
 			return `{"token":"` + h.token("openai:*") + `","requestBody":{"x":"` + githubToken() + `"}}`
 		}, 403, "secret_in_request", ""},

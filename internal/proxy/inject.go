@@ -43,14 +43,19 @@ type informer struct {
 	stopped bool
 }
 
-func (i *informer) hand(code int, header textproto.MIMEHeader) error {
+func (i *informer) hand(code int, header textproto.MIMEHeader) (err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	defer func() { // on that goroutine, a panic over what a provider sent would end keeper
+		if value := recover(); value != nil {
+			err = fmt.Errorf("handing an informational answer on: panic of type %T", value)
+		}
+	}()
 	if i.stopped || code == http.StatusContinue || code == http.StatusSwitchingProtocols {
 		return nil // 100 is the server's own business, and no upgrade was asked for
 	}
 	h := http.Header(header)
-	dropHopByHop(h)
+	fromProvider(h)
 	i.redact(h)
 	out := i.to.Header()
 	for name, values := range h {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -27,8 +28,13 @@ type result struct {
 // run takes a call through every step, in this order. A step that fails ends
 // the call there: nothing later happens, and the refusal is in the log. The
 // provider's answer goes to w; a refusal is left to the way in. cut ends ctx.
-func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.ResponseWriter, c *call) result {
+func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.ResponseWriter, c *call) (r result) {
 	ctx = audit.WithOrigin(ctx, audit.Origin{RequestID: c.id, Source: c.source})
+	defer func() {
+		if value := recover(); value != nil {
+			r = result{refusal: p.refused(ctx, c, p.panicked(c, value))}
+		}
+	}()
 
 	// Who is calling is proven, and not revoked; from here on a revocation
 	// cuts the call.
@@ -57,28 +63,47 @@ func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.Res
 		return result{refusal: p.refused(ctx, c, p.chooseFailed(ctx, c, err))}
 	}
 
-	// The decision is on disk.
-	receipt, err := p.audit.Decide(ctx, audit.Decision{
-		Grant: grant, Ref: ref, Call: c.record(), Findings: recorded(findings),
+	// The decision is on disk. A caller who hangs up meanwhile does not leave
+	// it without its outcome.
+	receipt, err := p.audit.Decide(context.WithoutCancel(ctx), audit.Decision{
+		Grant: grant, Ref: ref, Call: p.record(c), Findings: recorded(findings),
 	})
 	if err != nil {
 		return result{refusal: p.undecided(ctx, c, err)}
 	}
 
-	// The credential goes on, and the call to the provider.
-	start := time.Now()
-	resp, err := p.forward(ctx, w, receipt, p.request(ctx, c, grant.Route(), in.body))
+	// The credential goes on, the call to the provider, and the answer comes
+	// back as it streams, redacted.
+	return p.exchange(ctx, w, c, receipt, in.body)
+}
+
+// exchange is what happens to a call after its decision. However it ends, its
+// outcome is recorded.
+func (p *Proxy) exchange(ctx context.Context, w http.ResponseWriter, c *call, receipt audit.Receipt, b *body) (r result) {
+	start, back := time.Now(), answer{outcome: outcomeOf(codeInternal), code: codeInternal, cut: true}
+	defer func() {
+		if value := recover(); value != nil {
+			p.panicked(c, value)
+		}
+		p.finish(ctx, c, receipt, back, start)
+		r = result{refusal: back.refusal, cut: back.cut, told: back.told, findings: back.findings}
+	}()
+	resp, err := p.forward(ctx, w, receipt, p.request(ctx, c, receipt.Grant().Route(), b))
 	if err != nil {
 		no := p.forwardFailed(ctx, c, err)
-		p.finish(ctx, c, receipt, answer{outcome: outcomeOf(no.code), code: no.code}, start)
-		return result{refusal: no}
+		back = answer{outcome: outcomeOf(no.code), code: no.code, refusal: no}
+		return
 	}
 	defer resp.Body.Close()
+	back = p.respond(ctx, w, c, resp)
+	return
+}
 
-	// The answer comes back as it streams, redacted.
-	back := p.respond(ctx, w, c, resp)
-	p.finish(ctx, c, receipt, back, start)
-	return result{refusal: back.refusal, cut: back.cut, told: back.told, findings: back.findings}
+// panicked logs a panic, by its type alone since its value may hold anything,
+// and with where it happened.
+func (p *Proxy) panicked(c *call, value any) *refusal {
+	p.logger.Error("panic in a call", "requestId", c.id, "type", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+	return refuse(codeInternal, "it failed at this call; its operator finds the reason in keeper's log")
 }
 
 // identify proves who calls by the tokens that came off the request.
@@ -92,6 +117,7 @@ func (p *Proxy) identify(ctx context.Context, c *call) (auth.Claims, *refusal) {
 		return auth.Claims{}, no
 	}
 	if p.failures.Exceeded(c.source) {
+		c.agent = agent{} // a flood is counted in the log, not written call by call
 		return auth.Claims{}, refuse(codeRateLimited, "too many failed authentications from this address; try again in a second")
 	}
 	p.failures.Count(c.source)
@@ -203,7 +229,8 @@ func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Find
 			head[name] = append(head[name], values...)
 		}
 	}
-	findings := p.scanner.ScanHead(&url.URL{Path: unescaped(c.path), RawPath: c.path, RawQuery: c.rawQuery}, head)
+	findings := p.scanner.Scan([]byte(c.method), "method")
+	findings = append(findings, p.scanner.ScanHead(&url.URL{Path: unescaped(c.path), RawPath: c.path, RawQuery: c.rawQuery}, head)...)
 	c.shown = p.shownPath(c.path, len(findings) > 0)
 	findings = append(findings, in.findings...)
 	for _, f := range findings {
@@ -219,7 +246,7 @@ func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Find
 // read takes the body in, scanning it as it comes, decoded.
 func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 	scan := p.scanner.NewBodyScan(c.header.Get("Content-Type"))
-	sink, err := p.newDecodedSink(c.header.Values("Content-Encoding"), scan)
+	sink, err := p.newDecodedSink(c.header.Values("Content-Encoding"), scan, p.maxBody)
 	if err != nil {
 		return refuse(codeUndecodable, "the request body's Content-Encoding cannot be decoded, so it cannot be scanned; send it with gzip, br, zstd, deflate or none")
 	}
@@ -227,7 +254,7 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 	undecoded := sink.Close()
 	closed := scan.Close()
 	switch {
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, errTooLarge), errors.Is(undecoded, errTooLarge):
 		return refuse(codeTooLarge, "the request body is over this keeper's limit")
 	case undecoded != nil:
 		return refuse(codeUndecodable, "the request body is not what its Content-Encoding says, so it cannot be scanned")
@@ -246,7 +273,7 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 
 // request is the call as the provider gets it, but for the credential.
 func (p *Proxy) request(ctx context.Context, c *call, route policy.Route, b *body) *http.Request {
-	outgoing(c.header, route.Headers)
+	withDefaults(c.header, route.Headers)
 	u := *route.BaseURL
 	setPath(&u, route.BaseURL.EscapedPath(), c.path)
 	u.RawQuery = c.rawQuery
@@ -273,7 +300,7 @@ func (p *Proxy) refused(ctx context.Context, c *call, r *refusal) *refusal {
 	}
 	err := p.audit.Refuse(audit.WithOrigin(context.WithoutCancel(ctx), audit.Origin{RequestID: c.id, Source: c.source}), audit.Refusal{
 		Code: r.code, Agent: c.agent.id, JTI: c.agent.jti, Provider: p.shownName(c.provider),
-		Risk: riskOf(r.code), Call: c.record(), Findings: recorded(r.findings),
+		Risk: riskOf(r.code), Call: p.record(c), Findings: recorded(r.findings),
 	})
 	if err != nil {
 		return p.undecided(ctx, c, err)

@@ -25,6 +25,8 @@ const Prefix = "/api/v1/proxy/"
 const (
 	defaultMaxBody    = 64 << 20
 	defaultHeaderWait = 10 * time.Minute // models think for long before they answer
+	defaultBodyWait   = time.Minute
+	maxHeaderBytes    = 1 << 20 // of an answer, all in all
 	defaultDocs       = "https://github.com/superinstance/keeper/blob/main/docs/errors.md"
 )
 
@@ -51,6 +53,7 @@ type Config struct {
 	MaxBodyBytes          int64         // of a request; 0: 64 MiB
 	SpoolDir              string        // for bodies over 1 MiB, encrypted; empty: the system's
 	ResponseHeaderTimeout time.Duration // a provider's silence before its answer begins; 0: 10 minutes
+	StrangerBodyTimeout   time.Duration // for a body that must be read to know its caller; 0: a minute
 	Docs                  string        // address of the page that explains the codes
 	Logger                *slog.Logger  // nil: slog.Default
 }
@@ -65,6 +68,7 @@ type Proxy struct {
 	audit     *audit.Log
 	transport http.RoundTripper
 	maxBody   int64
+	bodyWait  time.Duration
 	spoolDir  string
 	docs      string
 	logger    *slog.Logger
@@ -80,12 +84,15 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, scanner: c.Scanner, vault: c.Vault, audit: c.Audit,
-		maxBody: c.MaxBodyBytes, spoolDir: c.SpoolDir, docs: c.Docs, logger: c.Logger,
+		maxBody: c.MaxBodyBytes, bodyWait: c.StrangerBodyTimeout, spoolDir: c.SpoolDir, docs: c.Docs, logger: c.Logger,
 		flights: newFlights(),
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }},
 	}
 	if p.maxBody <= 0 {
 		p.maxBody = defaultMaxBody
+	}
+	if p.bodyWait <= 0 {
+		p.bodyWait = defaultBodyWait
 	}
 	if p.docs == "" {
 		p.docs = defaultDocs
@@ -109,8 +116,10 @@ func newTransport(dialer *netguard.Dialer, headerWait time.Duration) *http.Trans
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: headerWait,
-		ReadBufferSize:        32 << 10,
-		WriteBufferSize:       32 << 10,
+
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		ReadBufferSize:         32 << 10,
+		WriteBufferSize:        32 << 10,
 	}
 }
 

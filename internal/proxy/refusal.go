@@ -31,6 +31,7 @@ const (
 	codeTimeout        = "upstream_timeout"
 	codeAgentGone      = "agent_gone"
 	codeRedactionFails = "redaction_impossible"
+	codeInternal       = "internal"
 )
 
 // kind is what a code means to HTTP and to the vendors' error types.

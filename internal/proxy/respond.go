@@ -39,41 +39,40 @@ type answer struct {
 func (p *Proxy) respond(ctx context.Context, w http.ResponseWriter, c *call, resp *http.Response) answer {
 	d := &delivery{proxy: p, ctx: ctx, to: w, call: c, resp: resp}
 	d.answer.status = resp.StatusCode
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return d.refuse(codeInvalid, "the provider switched protocols unasked")
+	if resp.StatusCode < http.StatusOK {
+		return d.refuse(codeInvalid, "the provider's answer has no final status, or switched protocols unasked")
 	}
-	trailers := resp.Header.Values("Trailer")
-	dropHopByHop(resp.Header)
-	dropAll(resp.Header, []string{"Keeper-Code", "Keeper-Request-Id", "Alt-Svc"})
+	coding := strings.Join(resp.Header.Values("Content-Encoding"), ",") // though Connection name it
+	fromProvider(resp.Header)
 	d.note(p.scanner.RedactHeader(resp.Header))
 	if !hasBody(c.method, resp.StatusCode) {
-		d.head(nil)
+		d.head()
 		return d.complete()
 	}
-	src, err := scanner.NewDecoder(strings.Join(resp.Header.Values("Content-Encoding"), ","), resp.Body)
+	src, err := scanner.NewDecoder(coding, resp.Body)
 	if err != nil {
 		return d.refuse(codeInvalid, "the provider's answer is encoded in a way that cannot be decoded, so it cannot be scanned")
 	}
 	defer src.Close()
-	if encoded(resp.Header) {
+	if encoded(coding) {
 		resp.Header.Del("Content-Encoding")
 		resp.Header.Del("Content-Length")
 		resp.ContentLength = -1
 	}
-	if resp.ContentLength >= 0 && resp.ContentLength <= wholeBytes && len(trailers) == 0 {
+	if resp.ContentLength >= 0 && resp.ContentLength <= wholeBytes && len(resp.Trailer) == 0 {
 		return d.whole(src)
 	}
 	resp.Header.Del("Content-Length")
-	return d.stream(src, trailers)
+	return d.stream(src)
 }
 
 func hasBody(method string, status int) bool {
 	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-func encoded(h http.Header) bool {
-	coding := strings.ToLower(strings.TrimSpace(strings.Join(h.Values("Content-Encoding"), ",")))
-	return coding != "" && coding != "identity"
+func encoded(coding string) bool {
+	coding = strings.TrimSpace(coding)
+	return coding != "" && !strings.EqualFold(coding, "identity")
 }
 
 // delivery is one answer on its way to the caller.
@@ -83,7 +82,6 @@ type delivery struct {
 	to     http.ResponseWriter
 	call   *call
 	resp   *http.Response
-	began  bool  // the status was sent
 	failed error // the caller could not be written to
 	answer answer
 }
@@ -93,15 +91,11 @@ func (d *delivery) note(fs []scanner.Finding) {
 }
 
 // head sends status and headers.
-func (d *delivery) head(trailers []string) {
+func (d *delivery) head() {
 	out := d.to.Header()
 	for name, values := range d.resp.Header {
 		out[name] = values
 	}
-	for _, t := range trailers {
-		out.Add("Trailer", t)
-	}
-	d.began = true
 	d.to.WriteHeader(d.resp.StatusCode)
 }
 
@@ -138,7 +132,7 @@ func (d *delivery) whole(src io.Reader) answer {
 		return d.refuse(code, sentence)
 	}
 	d.resp.Header.Set("Content-Length", strconv.Itoa(clean.Len()))
-	d.head(nil)
+	d.head()
 	d.Write(clean.Bytes())
 	if d.failed != nil {
 		return d.broken(d.failed)
@@ -148,8 +142,8 @@ func (d *delivery) whole(src io.Reader) answer {
 
 // stream hands an answer on as it comes, each piece as soon as it is known to
 // be clean.
-func (d *delivery) stream(src io.Reader, trailers []string) answer {
-	d.head(trailers)
+func (d *delivery) stream(src io.Reader) answer {
+	d.head()
 	redactor := d.proxy.scanner.NewRedactor(d, d.options())
 	err := d.copy(redactor, src)
 	if err == nil {
@@ -159,7 +153,7 @@ func (d *delivery) stream(src io.Reader, trailers []string) answer {
 	if err != nil {
 		return d.broken(err)
 	}
-	d.trailers(trailers)
+	d.trailers()
 	return d.complete()
 }
 
@@ -195,23 +189,13 @@ func (d *delivery) copy(redactor io.Writer, src io.Reader) error {
 }
 
 // trailers sends what came after the body, announced or not.
-func (d *delivery) trailers(announced []string) {
-	if len(d.resp.Trailer) == 0 {
-		return
-	}
+func (d *delivery) trailers() {
+	fromProvider(d.resp.Trailer)
+	dropAll(d.resp.Trailer, framing)
 	d.note(d.proxy.scanner.RedactHeader(d.resp.Trailer))
-	known := map[string]bool{}
-	for _, list := range announced {
-		for name := range strings.SplitSeq(list, ",") {
-			known[http.CanonicalHeaderKey(strings.TrimSpace(name))] = true
-		}
-	}
 	out := d.to.Header()
 	for name, values := range d.resp.Trailer {
-		if !known[name] {
-			name = http.TrailerPrefix + name
-		}
-		out[name] = values
+		out[http.TrailerPrefix+name] = values
 	}
 }
 

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -52,7 +54,7 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 	// does not stop between the decision and its outcome.
 	ctx, cut, end, ok := p.flights.begin(r.Context())
 	if !ok {
-		p.writeRefusal(w, c, refuse(codeStopping, "it is stopping; try again in a moment"))
+		p.writeRefusal(w, c, p.refused(r.Context(), c, refuse(codeStopping, "it is stopping; try again in a moment")))
 		return
 	}
 	defer end()
@@ -63,7 +65,7 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 		return
 	}
 	if c.provider == "slack" {
-		if err := c.takeFormToken(); err != nil {
+		if err := p.takeFormToken(w, c); err != nil {
 			p.writeRefusal(w, c, p.refused(ctx, c, refuse(codeBadRequest, "the request body could not be read")))
 			return
 		}
@@ -81,7 +83,7 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 		}
 	}
 	if result.cut {
-		panic(http.ErrAbortHandler) // a clean end would be taken for success
+		abort(w, r)
 	}
 }
 
@@ -103,13 +105,46 @@ func (c *call) spec() policy.CallSpec {
 }
 
 // interruptible sees to it that a call which was cut does not go on waiting
-// for a caller who neither reads nor writes. The result undoes that.
+// for a caller who neither reads nor writes. The result undoes that; it returns
+// when w is not touched any more, which must not happen once its handler has
+// returned.
 func interruptible(ctx context.Context, w http.ResponseWriter) func() {
-	rc := http.NewResponseController(w)
+	rc, ended := http.NewResponseController(w), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
 		// A collected answer has no connection: then there is nothing to wait for.
-		_ = rc.SetReadDeadline(soon())
+		// What it would still send is not waited for: the server would do so
+		// before the refusal, until that could not be written any more.
+		_ = rc.SetReadDeadline(time.Now())
 		_ = rc.SetWriteDeadline(soon())
 	})
-	return func() { stop() }
+	return func() {
+		if !stop() {
+			<-ended
+		}
+	}
+}
+
+// abort ends an answer that has begun, so that no client takes it for whole.
+func abort(w http.ResponseWriter, r *http.Request) {
+	if !r.ProtoAtLeast(1, 1) {
+		reset(w)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// reset breaks the connection off: to a client of HTTP/1.0, one that is closed
+// is the clean end of an answer without a length.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn() // no notice of an orderly close
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it is closed all the same
+	}
+	conn.Close()
 }

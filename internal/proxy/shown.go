@@ -33,6 +33,12 @@ func (p *Proxy) shownName(name string) string {
 	return shorten(string(clean), shownNameBytes)
 }
 
+// shownMethod is a method as the log may have it: HTTP lets it be any word.
+func (p *Proxy) shownMethod(method string) string {
+	clean, _ := p.scanner.Sanitize([]byte(method))
+	return shorten(string(clean), shownNameBytes)
+}
+
 func shorten(s string, n int) string {
 	if len(s) <= n {
 		return s

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -84,7 +85,7 @@ type Config struct {
 
 	// Version is told to callers of the health route.
 	Version string
-	// Logger gets what operators should know. Nil: slog.Default.
+	// Logger gets what operators should know. Nil: lines of text on standard error.
 	Logger *slog.Logger
 }
 
@@ -137,7 +138,7 @@ func (c Config) normal() (Config, error) {
 		c.AuthFailuresPerSecond = defaultAuthFailures
 	}
 	if c.Logger == nil {
-		c.Logger = slog.Default()
+		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	return c, errors.Join(c.checkTLS(), c.checkListeners())
 }

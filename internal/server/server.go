@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,12 +61,14 @@ type Server struct {
 // Start opens the data folder, begins to listen and returns a keeper that
 // serves calls. Its error is a sentence that names the mend; store.ErrHeld,
 // vault.ErrWrongKey and vault.ErrNoKey are among what it can wrap. Nothing is
-// left open then. ctx bounds the start alone.
+// left open then. ctx bounds the start alone. From then on the process has no
+// other log than Config.Logger: the standard logger is silent.
 func Start(ctx context.Context, c Config) (*Server, error) {
 	c, err := c.normal()
 	if err != nil {
 		return nil, err
 	}
+	log.SetOutput(io.Discard) // net/http quotes there what a provider sends out of turn, which can be the credential
 	s := &Server{config: c, failed: make(chan error, 1)}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
