@@ -18,6 +18,7 @@ type auditInput struct {
 	AgentID  string    `query:"agentId"`
 	Provider string    `query:"provider" doc:"In any case"`
 	Event    string    `query:"event" enum:"agent.registered,agent.updated,token.issued,token.validated,token.revoked,proxy.request,proxy.response,scan.blocked,scan.redacted,scan.passed,vault.access,vault.modified,keeper.started,keeper.stopped,error"`
+	Request  string    `query:"requestId"`
 	MinRisk  int       `query:"minRisk" minimum:"0" maximum:"2"`
 	Since    time.Time `query:"since" doc:"Inclusive"`
 	Until    time.Time `query:"until" doc:"Exclusive"`
@@ -27,7 +28,7 @@ type auditInput struct {
 
 func (in *auditInput) filter() (store.AuditFilter, error) {
 	f := store.AuditFilter{
-		AgentID: in.AgentID, Provider: strings.ToLower(in.Provider), Event: in.Event, MinRisk: in.MinRisk,
+		AgentID: in.AgentID, Provider: strings.ToLower(in.Provider), Event: in.Event, RequestID: in.Request, MinRisk: in.MinRisk,
 		Since: in.Since, Until: in.Until,
 		Limit: in.Limit + 1, // one more tells whether there is another page
 	}

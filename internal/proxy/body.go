@@ -9,15 +9,37 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 )
 
-// errTooLarge says that a body is over the limit.
-var errTooLarge = errors.New("body is over the limit")
+var (
+	// errTooLarge says that a body is over the limit.
+	errTooLarge = errors.New("body is over the limit")
+	// errSpoolFull says that too much is spooled at this moment.
+	errSpoolFull = errors.New("too many large bodies are under way")
+)
 
 const (
 	memoryBytes = 1 << 20   // of a body; the rest is spooled
 	chunkBytes  = 128 << 10 // read at a time beyond that
+	spoolBytes  = 4 << 30   // of all bodies together, so that they cannot fill the disk
 )
+
+// spool is where large bodies go.
+type spool struct {
+	dir   string
+	limit int64        // bytes
+	used  atomic.Int64 // bytes
+}
+
+// take claims room for n more bytes.
+func (s *spool) take(n int64) error {
+	if s.used.Add(n) > s.limit {
+		s.used.Add(-n)
+		return errSpoolFull
+	}
+	return nil
+}
 
 // body is a request's body, read whole: in memory, or beyond memoryBytes in a
 // file without a name, encrypted under a key that only this process has.
@@ -26,16 +48,19 @@ type body struct {
 	file   *os.File
 	key    []byte
 	size   int64
+	spool  *spool // where the file is
+	held   int64  // bytes claimed of it
 }
 
 // readBody reads src to its end, at most limit bytes, writing all of it to
 // scan as it comes. declared is the length that the caller announced, or -1.
-// The caller must close the body. The error wraps errTooLarge, or is src's.
-func readBody(src io.Reader, scan io.Writer, declared, limit int64, spoolDir string) (*body, error) {
+// The caller must close the body. The error wraps errTooLarge or errSpoolFull,
+// or is src's or scan's.
+func readBody(src io.Reader, scan io.Writer, declared, limit int64, to *spool) (*body, error) {
 	if declared > limit {
 		return nil, errTooLarge
 	}
-	b := &body{}
+	b := &body{spool: to}
 	first, err := readUpTo(src, min(limit, memoryBytes)+1, declared)
 	if err != nil {
 		return nil, err
@@ -50,7 +75,7 @@ func readBody(src io.Reader, scan io.Writer, declared, limit int64, spoolDir str
 	if b.size <= memoryBytes {
 		return b, nil
 	}
-	if err := b.spool(src, scan, limit, spoolDir); err != nil {
+	if err := b.spill(src, scan, limit); err != nil {
 		b.Close()
 		return nil, err
 	}
@@ -70,9 +95,9 @@ func readUpTo(src io.Reader, n, hint int64) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// spool moves what is in memory, and then the rest of src, into the file.
-func (b *body) spool(src io.Reader, scan io.Writer, limit int64, dir string) error {
-	file, err := os.CreateTemp(dir, "spool-*")
+// spill moves what is in memory, and then the rest of src, into the file.
+func (b *body) spill(src io.Reader, scan io.Writer, limit int64) error {
+	file, err := os.CreateTemp(b.spool.dir, "spool-*")
 	if err != nil {
 		return fmt.Errorf("spooling a request body: %w", err)
 	}
@@ -82,7 +107,7 @@ func (b *body) spool(src io.Reader, scan io.Writer, limit int64, dir string) err
 	}
 	b.key = make([]byte, 32)
 	rand.Read(b.key)
-	sealed := cipher.StreamWriter{S: b.stream(), W: file}
+	sealed := cipher.StreamWriter{S: b.stream(), W: claimed{b}}
 	if _, err := sealed.Write(b.memory); err != nil {
 		return fmt.Errorf("spooling a request body: %w", err)
 	}
@@ -96,6 +121,17 @@ func (b *body) spool(src io.Reader, scan io.Writer, limit int64, dir string) err
 		return errTooLarge
 	}
 	return nil
+}
+
+// claimed writes to a body's file what it has claimed room for.
+type claimed struct{ *body }
+
+func (c claimed) Write(p []byte) (int, error) {
+	if err := c.spool.take(int64(len(p))); err != nil {
+		return 0, err
+	}
+	c.held += int64(len(p))
+	return c.file.Write(p)
 }
 
 // writerOnly and readerOnly keep io.Copy to the buffer it was given.
@@ -129,5 +165,7 @@ func (b *body) Close() error {
 	if b.file == nil {
 		return nil
 	}
+	b.spool.used.Add(-b.held)
+	b.held = 0
 	return b.file.Close()
 }

@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -37,16 +37,21 @@ type letter struct {
 	RequestBody json.RawMessage   `json:"requestBody"`
 }
 
+// envelopeTypes are the content types of an envelope: its own, and what simple
+// clients such as `curl -d` call everything.
+var envelopeTypes = []string{"application/json", "application/x-www-form-urlencoded", "text/plain", ""}
+
 // mayBeEnvelope reports whether a request that bears no token anywhere else
 // could have it in its body.
 func mayBeEnvelope(r *http.Request) bool {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	return r.Method == http.MethodPost && media == "application/json" && r.Header.Get("Content-Encoding") == ""
+	return r.Method == http.MethodPost && slices.Contains(envelopeTypes, media) && r.Header.Get("Content-Encoding") == ""
 }
 
 // serveEnvelope serves a caller who sends token and request in one JSON
-// object, and gets status and body in one.
-func (p *Proxy) serveEnvelope(ctx context.Context, cut context.CancelCauseFunc, w http.ResponseWriter, c *call) {
+// object, and gets status and body in one. It is false, and nothing was
+// answered, where the body is no envelope: a transparent caller's.
+func (p *Proxy) serveEnvelope(ctx context.Context, cut context.CancelCauseFunc, w http.ResponseWriter, c *call) bool {
 	text, err := p.readUnproven(w, c)
 	if err != nil || len(text) > envelopeBytes {
 		no := refuse(codeTooLarge, "a call without a token in its headers is read up to 4 MiB; send the token in a header")
@@ -54,29 +59,28 @@ func (p *Proxy) serveEnvelope(ctx context.Context, cut context.CancelCauseFunc, 
 			no = refuse(codeBadRequest, "the request body could not be read to its end")
 		}
 		p.writeRefusal(w, c, p.refused(ctx, c, no))
-		return
+		return true
 	}
-	if !looksLikeEnvelope(text) { // a transparent caller who forgot his token
+	if !looksLikeEnvelope(text) {
 		c.body, c.declared = bytes.NewReader(text), int64(len(text))
-		result := p.run(ctx, cut, w, c)
-		p.writeRefusal(w, c, result.refusal)
-		return
+		return false
 	}
 	c.mode = envelope
 	if no := c.open(text); no != nil {
 		p.writeEnvelopeRefusal(w, c, p.refused(ctx, c, no))
-		return
+		return true
 	}
 	answer := newCollector(collectedBytes)
 	result := p.run(ctx, cut, answer, c)
 	switch {
 	case result.refusal != nil:
 		p.writeEnvelopeRefusal(w, c, result.refusal)
-	case result.cut || answer.overflow:
+	case result.cut:
 		p.writeEnvelopeRefusal(w, c, refuse(codeInvalid, "the provider's answer broke off, could not be redacted, or is over 64 MiB"))
 	default:
 		answer.write(w, result.findings)
 	}
+	return true
 }
 
 // readUnproven reads a body of at most envelopeBytes, or one byte more where it
@@ -97,9 +101,6 @@ func (p *Proxy) readUnproven(w http.ResponseWriter, c *call) ([]byte, error) {
 // looksLikeEnvelope reports whether text is a JSON object with nothing but an
 // envelope's fields, or with a token among others.
 func looksLikeEnvelope(text []byte) bool {
-	if len(bytes.TrimSpace(text)) == 0 {
-		return true
-	}
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(text, &fields) != nil {
 		return false
@@ -118,12 +119,10 @@ func looksLikeEnvelope(text []byte) bool {
 // open makes the call that the letter asks for.
 func (c *call) open(text []byte) *refusal {
 	var l letter
-	if len(bytes.TrimSpace(text)) > 0 {
-		d := json.NewDecoder(bytes.NewReader(text))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&l); err != nil {
-			return refuse(codeBadRequest, "the body must be {token, method?, headers?, requestBody?}: "+fieldOf(err))
-		}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&l); err != nil {
+		return refuse(codeBadRequest, "the body must be {token, method?, headers?, requestBody?}: "+fieldOf(err))
 	}
 	if l.Token == "" {
 		return refuse(codeTokenMissing, "Authentication token required")
@@ -212,13 +211,15 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	writeBody(w, status, "application/json", body)
 }
 
+// errTooLong says that an answer is too long for an envelope.
+var errTooLong = errors.New("answer is too long for an envelope")
+
 // collector is an http.ResponseWriter that keeps the answer for an envelope.
 type collector struct {
-	header   http.Header
-	status   int
-	body     bytes.Buffer
-	limit    int
-	overflow bool
+	header http.Header
+	status int
+	body   bytes.Buffer
+	limit  int
 }
 
 func newCollector(limit int) *collector { return &collector{header: http.Header{}, limit: limit} }
@@ -236,8 +237,7 @@ func (a *collector) Flush() {}
 
 func (a *collector) Write(p []byte) (int, error) {
 	if a.body.Len()+len(p) > a.limit {
-		a.overflow = true
-		return 0, io.ErrShortWrite
+		return 0, errTooLong
 	}
 	return a.body.Write(p)
 }

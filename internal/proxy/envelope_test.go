@@ -109,6 +109,17 @@ func TestEnvelopeRefusals(t *testing.T) {
 	}
 }
 
+func TestAnEnvelopeIsKnownWhateverItsContentType(t *testing.T) {
+	h := start(t, ok)
+	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-8"} {
+		r := h.request("POST", "openai/v1/chat/completions", "", `{"token":"`+h.token("openai:chat")+`","requestBody":{"model":"m"}}`)
+		r.Header.Set("Content-Type", contentType)
+		if a := h.do(r); a.status != 200 || !strings.Contains(a.body, `"status":200`) {
+			t.Errorf("%q: got %d %s", contentType, a.status, a.body)
+		}
+	}
+}
+
 func TestATransparentCallWithoutATokenGetsTheUniversalShape(t *testing.T) {
 	h := start(t, ok)
 	a := h.do(h.request("POST", "openai/v1/chat/completions", "", hello))

@@ -250,10 +250,12 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 	if err != nil {
 		return refuse(codeUndecodable, "the request body's Content-Encoding cannot be decoded, so it cannot be scanned; send it with gzip, br, zstd, deflate or none")
 	}
-	in.body, err = readBody(c.body, sink, c.declared, p.maxBody, p.spoolDir)
+	in.body, err = readBody(c.body, sink, c.declared, p.maxBody, &p.spool)
 	undecoded := sink.Close()
 	closed := scan.Close()
 	switch {
+	case errors.Is(err, errSpoolFull):
+		return refuse(codeStore, "too many large requests are under way; try again in a moment")
 	case errors.Is(err, errTooLarge), errors.Is(undecoded, errTooLarge):
 		return refuse(codeTooLarge, "the request body is over this keeper's limit")
 	case undecoded != nil:

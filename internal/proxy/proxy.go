@@ -51,6 +51,7 @@ type Config struct {
 	Audit     *audit.Log
 
 	MaxBodyBytes          int64         // of a request; 0: 64 MiB
+	SpoolBytes            int64         // that all spooled bodies may take together; 0: 4 GiB
 	SpoolDir              string        // for bodies over 1 MiB, encrypted; empty: the system's
 	ResponseHeaderTimeout time.Duration // a provider's silence before its answer begins; 0: 10 minutes
 	StrangerBodyTimeout   time.Duration // for a body that must be read to know its caller; 0: a minute
@@ -69,7 +70,7 @@ type Proxy struct {
 	transport http.RoundTripper
 	maxBody   int64
 	bodyWait  time.Duration
-	spoolDir  string
+	spool     spool
 	docs      string
 	logger    *slog.Logger
 	flights   *flights
@@ -84,7 +85,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, scanner: c.Scanner, vault: c.Vault, audit: c.Audit,
-		maxBody: c.MaxBodyBytes, bodyWait: c.StrangerBodyTimeout, spoolDir: c.SpoolDir, docs: c.Docs, logger: c.Logger,
+		maxBody: c.MaxBodyBytes, bodyWait: c.StrangerBodyTimeout, docs: c.Docs, logger: c.Logger,
 		flights: newFlights(),
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }},
 	}
@@ -93,6 +94,10 @@ func New(c Config) (*Proxy, error) {
 	}
 	if p.bodyWait <= 0 {
 		p.bodyWait = defaultBodyWait
+	}
+	p.spool.dir, p.spool.limit = c.SpoolDir, c.SpoolBytes
+	if p.spool.limit <= 0 {
+		p.spool.limit = spoolBytes
 	}
 	if p.docs == "" {
 		p.docs = defaultDocs

@@ -232,6 +232,8 @@ func (d *delivery) reason(err error) (code, sentence string) {
 	case d.ctx.Err() != nil:
 		code := d.proxy.interruption(d.ctx)
 		return code, interruptions[code]
+	case errors.Is(d.failed, errTooLong):
+		return codeInvalid, "the provider's answer is too long for an envelope"
 	case d.failed != nil:
 		return codeAgentGone, interruptions[codeAgentGone]
 	case errors.Is(err, scanner.ErrCut):

@@ -81,6 +81,19 @@ func TestLargeRequestsArriveByteForByte(t *testing.T) {
 	b.wantRefusal(b.chat(b.token("openai:chat"), text.String()+githubToken()), 403, "secret_in_request")
 }
 
+func TestLargeRequestsCannotFillTheDisk(t *testing.T) {
+	h := start(t, ok, func(c *proxy.Config) { c.SpoolBytes = 3 << 20 })
+	token := h.token("openai:chat")
+	if a := h.chat(token, strings.Repeat("a few words ", 400_000)); a.status != 503 || a.header.Get("Keeper-Code") != "store_unavailable" {
+		t.Errorf("over what may be spooled: got %d %s", a.status, a.body)
+	}
+	for range 3 { // each leaves its room to the next
+		if a := h.chat(token, strings.Repeat("a few words ", 200_000)); a.status != 200 {
+			t.Errorf("within it: got %d %s", a.status, a.body)
+		}
+	}
+}
+
 func TestEachEventArrivesBeforeTheProviderSendsTheNext(t *testing.T) {
 	next := make(chan struct{})
 	h := start(t, func(w http.ResponseWriter, r *http.Request) {

@@ -60,8 +60,7 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 	defer end()
 	defer interruptible(ctx, w)()
 
-	if len(c.taken.tokens) == 0 && mayBeEnvelope(r) {
-		p.serveEnvelope(ctx, cut, w, c)
+	if len(c.taken.tokens) == 0 && mayBeEnvelope(r) && p.serveEnvelope(ctx, cut, w, c) {
 		return
 	}
 	if c.provider == "slack" {

@@ -78,7 +78,7 @@ func newHTTPServer(h http.Handler, config *tls.Config, logger *slog.Logger) *htt
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true) // some SDKs speak nothing else
 	return &http.Server{
-		Handler: h, TLSConfig: config, Protocols: protocols,
+		Handler: h, TLSConfig: config.Clone(), Protocols: protocols,
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
