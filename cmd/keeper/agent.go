@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -35,6 +37,7 @@ func newAgent(a *app) *cobra.Command {
 func newAgentList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
+		Aliases: []string{"list"},
 		Short:   "List the agents",
 		Example: "  keeper agent ls\n  keeper agent ls --json | jq '.agents[].id'",
 		Args:    arguments(cobra.NoArgs),
@@ -88,7 +91,7 @@ tokens with it; an agent started by keeper run needs none.`,
 			}
 			raw, err := c.call(cmd.Context(), http.MethodPost, "/auth/register", in, &answer)
 			if err != nil {
-				return err
+				return taken(err, args[0])
 			}
 			return a.show(raw, func() error {
 				_, err := fmt.Fprintf(a.out, "agent %s is %s with the scopes %s\nsecret (shown this once): %s\n",
@@ -97,10 +100,23 @@ tokens with it; an agent started by keeper run needs none.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "", "name for people (default the agent's id)")
-	cmd.Flags().StringVar(&gitHubUser, "github-user", "", "the GitHub account that the agent acts for")
-	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "scopes to grant, separated by commas (default none)")
+	cmd.Flags().StringVar(&name, "name", "", "`NAME` for people (default the agent's id)")
+	cmd.Flags().StringVar(&gitHubUser, "github-user", "", "GitHub `ACCOUNT` that the agent acts for")
+	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "`SCOPES` to grant, separated by commas (default none)")
 	return cmd
+}
+
+// taken names the agent, and the mend, where err is keeper's answer that there
+// is one of that id already.
+func taken(err error, id string) error {
+	var body struct {
+		Code string `json:"code"`
+	}
+	f := new(failure)
+	if errors.As(err, &f) && json.Unmarshal(f.answer, &body) == nil && body.Code == "already_exists" {
+		return &failure{code: exitError, message: fmt.Sprintf("there is an agent %q already; `keeper agent grant %s SCOPE` gives it more scopes", id, id)}
+	}
+	return err
 }
 
 func newAgentShow(a *app) *cobra.Command {
@@ -116,7 +132,7 @@ func newAgentShow(a *app) *cobra.Command {
 			}
 			one, err := c.agent(cmd.Context(), args[0])
 			if err != nil {
-				return err
+				return noAgent(err, args[0])
 			}
 			return a.show(one.raw, func() error {
 				return table(a.out, []string{"FIELD", "VALUE"}, [][]string{
@@ -143,7 +159,7 @@ func newAgentApprove(a *app) *cobra.Command {
 			return a.changeAgent(cmd, args[0], change, "is active")
 		},
 	}
-	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "scopes to grant, separated by commas (default as they are, which is none)")
+	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "`SCOPES` to grant, separated by commas (default as they are, which is none)")
 	return cmd
 }
 
@@ -173,7 +189,7 @@ func newAgentRevoke(a *app) *cobra.Command {
 			}
 			raw, err := c.call(cmd.Context(), http.MethodPost, "/auth/revoke", map[string]string{"agentId": args[0]}, nil)
 			if err != nil {
-				return err
+				return noAgent(err, args[0])
 			}
 			return a.say(raw, "agent %s is revoked, and every token that it had", args[0])
 		},
@@ -198,7 +214,7 @@ scopes; a grant that is narrowed narrows the tokens that the agent has, at once.
 				}
 				one, err := c.agent(cmd.Context(), args[0])
 				if err != nil {
-					return err
+					return noAgent(err, args[0])
 				}
 				scopes = slices.Concat(one.Scopes, scopes)
 			}
@@ -212,6 +228,7 @@ scopes; a grant that is narrowed narrows the tokens that the agent has, at once.
 func newAgentRemove(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "rm AGENT",
+		Aliases: []string{"delete", "remove"},
 		Short:   "Delete an agent and end every token of it",
 		Example: "  keeper agent rm researcher",
 		Args:    arguments(cobra.ExactArgs(1)),
@@ -222,7 +239,7 @@ func newAgentRemove(a *app) *cobra.Command {
 			}
 			raw, err := c.call(cmd.Context(), http.MethodDelete, "/agents/"+url.PathEscape(args[0]), nil, nil)
 			if err != nil {
-				return err
+				return noAgent(err, args[0])
 			}
 			return a.say(raw, "agent %s is deleted", args[0])
 		},
@@ -253,7 +270,7 @@ func (a *app) changeAgent(cmd *cobra.Command, id string, change map[string]any, 
 	}
 	raw, err := c.call(cmd.Context(), http.MethodPatch, "/agents/"+url.PathEscape(id), change, &answer)
 	if err != nil {
-		return err
+		return noAgent(err, id)
 	}
 	return a.say(raw, "agent %s %s; scopes: %s", id, done, listed(answer.Agent.Scopes))
 }

@@ -41,7 +41,7 @@ func newApp(in io.Reader, out, errs io.Writer) *app {
 // url is where the keeper is that clients speak to.
 func (a *app) url() (*url.URL, error) {
 	text := firstOf(a.urlFlag, a.env["KEEPER_URL"], defaultURL)
-	u, err := url.Parse(strings.TrimRight(text, "/"))
+	u, err := url.Parse(strings.TrimSuffix(strings.TrimRight(text, "/"), "/api/v1"))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" {
 		return nil, usagef("keeper's URL is no address; want http(s)://host[:port], in --url or KEEPER_URL")
 	}

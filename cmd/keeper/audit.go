@@ -34,6 +34,7 @@ type auditAnswer struct {
 type auditFlags struct {
 	agent, provider, event string
 	since, until, cursor   string
+	request                string
 	minRisk, limit         int
 }
 
@@ -46,12 +47,13 @@ func newAudit(a *app) *cobra.Command {
 func newAuditList(a *app) *cobra.Command {
 	var f auditFlags
 	cmd := &cobra.Command{
-		Use:   "ls",
-		Short: "List the newest entries that match, oldest of them first",
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List the newest entries that match, oldest of them first",
 		Long: `List the newest entries that match, oldest of them first. Risk 0 is normal, 1 a
 refusal or a redaction, 2 a blocked secret, misuse of the vault or a revoked
 token in use. A time is RFC 3339 or how long ago: 90s, 15m, 24h.`,
-		Example: "  keeper audit ls --agent researcher --since 24h\n  keeper audit ls --event scan.blocked --json",
+		Example: "  keeper audit ls --agent researcher --since 24h\n  keeper audit ls --event scan.blocked --json\n  keeper audit ls --request-id req_5f0c… --since 1h",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			query, err := f.query(time.Now())
@@ -69,21 +71,22 @@ token in use. A time is RFC 3339 or how long ago: 90s, 15m, 24h.`,
 			}
 			return a.show(raw, func() error {
 				if answer.NextCursor != "" {
-					fmt.Fprintf(a.err, "older entries: --cursor %s\n", printable(answer.NextCursor))
+					fmt.Fprintf(a.err, "older entries: the same command with --cursor %s\n", printable(answer.NextCursor))
 				}
 				return a.auditTable(answer.Entries)
 			})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.agent, "agent", "", "only entries of this agent")
-	flags.StringVar(&f.provider, "provider", "", "only entries of this provider")
-	flags.StringVar(&f.event, "event", "", "only entries of this event, such as proxy.request")
+	flags.StringVar(&f.agent, "agent", "", "only entries of this `AGENT`")
+	flags.StringVar(&f.provider, "provider", "", "only entries of this `PROVIDER`")
+	flags.StringVar(&f.event, "event", "", "only entries of this `EVENT`, such as proxy.request")
 	flags.IntVar(&f.minRisk, "min-risk", 0, "only entries of at least this risk: 0, 1 or 2")
-	flags.StringVar(&f.since, "since", "", "only entries from this time on")
-	flags.StringVar(&f.until, "until", "", "only entries before this time")
+	flags.StringVar(&f.request, "request-id", "", "only entries of the call whose answer bore this `ID` in Keeper-Request-Id")
+	flags.StringVar(&f.since, "since", "", "only entries from this `TIME` on")
+	flags.StringVar(&f.until, "until", "", "only entries before this `TIME`")
 	flags.IntVar(&f.limit, "limit", 200, "most entries to list, at most 1000")
-	flags.StringVar(&f.cursor, "cursor", "", "go on to the entries that are older than those of an earlier answer")
+	flags.StringVar(&f.cursor, "cursor", "", "go on to entries older than those of the answer that named this `CURSOR`")
 	return cmd
 }
 
@@ -98,7 +101,8 @@ func (f auditFlags) query(now time.Time) (url.Values, error) {
 	}
 	query := url.Values{"limit": {strconv.Itoa(f.limit)}}
 	for name, value := range map[string]string{
-		"agentId": f.agent, "provider": f.provider, "event": f.event, "since": since, "until": until, "cursor": f.cursor,
+		"agentId": f.agent, "provider": f.provider, "event": f.event, "since": since, "until": until,
+		"cursor": f.cursor, "requestId": f.request,
 	} {
 		if value != "" {
 			query.Set(name, value)

@@ -31,6 +31,7 @@ type client struct {
 	base  *url.URL
 	http  *http.Client
 	token string
+	from  string // where the token is from, for people
 }
 
 // connect returns a client for the keeper that flags and environment name,
@@ -40,11 +41,16 @@ func (a *app) connect() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := a.credentials()
+	token, from, err := a.credentials()
 	if err != nil {
 		return nil, err
 	}
-	return a.connectTo(base, token)
+	c, err := a.connectTo(base, token)
+	if err != nil {
+		return nil, err
+	}
+	c.from = from
+	return c, nil
 }
 
 func (a *app) connectTo(base *url.URL, token string) (*client, error) {
@@ -63,20 +69,27 @@ func (a *app) connectTo(base *url.URL, token string) (*client, error) {
 	}}, nil
 }
 
-// credentials returns the first token there is; none is no error, since some
-// routes ask for none.
-func (a *app) credentials() (string, error) {
-	if token := firstOf(a.env["KEEPER_TOKEN"], a.env["KEEPER_ADMIN_TOKEN"]); token != "" {
-		return token, nil
+// credentials returns the first token there is, and where it is from; none is
+// no error, since some routes ask for none.
+func (a *app) credentials() (token, from string, err error) {
+	for _, name := range []string{"KEEPER_TOKEN", "KEEPER_ADMIN_TOKEN"} {
+		if token := a.env[name]; token != "" {
+			return token, name, nil
+		}
 	}
 	if file := a.env["KEEPER_ADMIN_TOKEN_FILE"]; file != "" {
-		return readToken(file)
+		token, err = readToken(file)
+		if err != nil {
+			err = fmt.Errorf("%w; it is named by KEEPER_ADMIN_TOKEN_FILE", err)
+		}
+		return token, file, err
 	}
-	token, err := readToken(a.clientFile("admin.token"))
+	file := a.clientFile("admin.token")
+	token, err = readToken(file)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return "", nil // keeper's answer will say that one is needed
+		return "", "", nil // keeper's answer will say that one is needed
 	}
-	return token, err
+	return token, file, err
 }
 
 func readToken(file string) (string, error) {
@@ -179,9 +192,15 @@ func (c *client) answer(req *http.Request, out any) (json.RawMessage, error) {
 		out = &json.RawMessage{}
 	}
 	if err := json.Unmarshal(text, out); err != nil {
-		return nil, &failure{exitUnavailable, fmt.Sprintf("what answers at %s is no keeper; name keeper's URL with --url or KEEPER_URL", c.base)}
+		return nil, c.noKeeper(resp)
 	}
 	return text, nil
+}
+
+// noKeeper is the error of an answer that comes from something else.
+func (c *client) noKeeper(resp *http.Response) error {
+	return &failure{code: exitUnavailable, message: fmt.Sprintf(
+		"what answers at %s (%s) is no keeper; name keeper's URL with --url or KEEPER_URL", c.base, resp.Status)}
 }
 
 func (c *client) unreachable(err error) error {
@@ -190,14 +209,17 @@ func (c *client) unreachable(err error) error {
 		err = wrapped.Err
 	}
 	if errors.Is(err, context.Canceled) {
-		return &failure{exitError, "interrupted"}
+		return errInterrupted
 	}
 	mend := "start one with `keeper dev` or `keeper serve`, or name its URL with --url or KEEPER_URL"
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
 		mend = "name its certificate authority (ca.pem in its data folder) with --ca or KEEPER_CA"
 	}
-	return &failure{exitUnavailable, fmt.Sprintf("no keeper answers at %s (%v); %s", c.base, err, mend)}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		mend = "what listens there speaks no TLS; name it with http:// in --url or KEEPER_URL"
+	}
+	return &failure{code: exitUnavailable, message: fmt.Sprintf("no keeper answers at %s (%v); %s", c.base, err, mend)}
 }
 
 // exitCodes are the exit codes of keeper's answers; every other is exitError.
@@ -211,18 +233,38 @@ var exitCodes = map[int]int{
 	http.StatusGatewayTimeout:     exitUnavailable,
 }
 
-// nextSteps say what to do about an answer, beside what it says itself.
-var nextSteps = map[int]string{
-	http.StatusUnauthorized: "; set KEEPER_TOKEN or KEEPER_ADMIN_TOKEN, or name keeper's data folder with --data",
-	http.StatusForbidden:    "; an operator can widen the grant with `keeper agent grant`",
+// The sentences of keeper's, and of a TLS server's, that mean another address.
+const (
+	noSuchRoute = "There is no such route."
+	wantsTLS    = "Client sent an HTTP request to an HTTPS server."
+)
+
+// nextSteps say what to do about a refusal of the code, beside what its own
+// sentence says.
+var nextSteps = map[string]string{
+	"scope_denied":   "; an operator can widen the grant with `keeper agent grant`",
+	"agent_pending":  "; give it with `keeper agent approve`",
+	"agent_disabled": ", with `keeper agent activate`",
+	"agent_revoked":  ", with `keeper agent activate`",
 }
 
+// refusal is the error of an answer that is not 2xx.
 func (c *client) refusal(resp *http.Response, text []byte) error {
+	if resp.Header.Get("Keeper-Request-Id") == "" { // which every answer of keeper's bears
+		if strings.TrimSpace(string(text)) == wantsTLS {
+			return &failure{code: exitUnavailable, message: fmt.Sprintf("keeper at %s speaks TLS; name it with https:// in --url or KEEPER_URL", c.base)}
+		}
+		return c.noKeeper(resp)
+	}
 	var body struct {
 		Error  string `json:"error"`
 		Reason string `json:"reason"`
+		Code   string `json:"code"`
 	}
 	json.Unmarshal(text, &body) // another shape leaves the fields empty
+	if body.Error == noSuchRoute {
+		return &failure{code: exitUnavailable, message: fmt.Sprintf("keeper at %s does not serve this; where it has an address of its own for administrators (adminAddr), name that one with --url or KEEPER_URL", c.base)}
+	}
 	message := firstOf(body.Error, body.Reason)
 	if message == "" {
 		message = fmt.Sprintf("keeper at %s answered %s", c.base, resp.Status)
@@ -231,5 +273,36 @@ func (c *client) refusal(resp *http.Response, text []byte) error {
 	if !listed {
 		code = exitError
 	}
-	return &failure{code, strings.TrimRight(message, ".") + nextSteps[resp.StatusCode]}
+	return &failure{code, strings.TrimRight(message, ".") + c.nextStep(resp.StatusCode, body.Code), text}
+}
+
+// nextStep is the mend of a refusal; where a token was refused it says where
+// the token is from.
+func (c *client) nextStep(status int, code string) string {
+	from := ""
+	if c.from != "" {
+		from = " (it is from " + c.from + ")"
+	}
+	switch {
+	case status == http.StatusUnauthorized:
+		return from + "; set KEEPER_TOKEN or KEEPER_ADMIN_TOKEN, or name keeper's data folder with --data"
+	case code == "scope_denied" && c.from == "KEEPER_TOKEN":
+		return "; the token is from KEEPER_TOKEN, which counts before the operator's" + nextSteps[code]
+	}
+	return nextSteps[code]
+}
+
+// missing names what keeper did not find, and the mend, where err is its
+// answer that there is nothing of the name.
+func missing(err error, format string, args ...any) error {
+	var f *failure
+	if errors.As(err, &f) && f.code == exitNotFound {
+		return &failure{code: exitNotFound, message: fmt.Sprintf(format, args...)}
+	}
+	return err
+}
+
+// noAgent is missing for an agent's id.
+func noAgent(err error, id string) error {
+	return missing(err, "there is no agent %q; `keeper agent ls` lists them", id)
 }

@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/scanner"
 )
 
 const maxConfigBytes = 1 << 20
@@ -111,21 +115,86 @@ func loadConfig(file string) (Config, error) {
 	if err == nil {
 		return c, nil
 	}
-	// The message alone: the library's full error quotes lines of the file.
+	return c, misread(file, err)
+}
+
+// misread says what is wrong with a configuration file, and where. It takes
+// the library's message alone: the full error quotes lines of the file.
+func misread(file string, err error) error {
+	if strings.HasPrefix(err.Error(), "time: ") {
+		return fmt.Errorf("%s: limits: want durations with their unit, such as 30s or 1h30m", file)
+	}
 	var detail yaml.Error
 	if !errors.As(err, &detail) || detail.GetToken() == nil {
-		return c, fmt.Errorf("reading %s: it is no YAML mapping of keeper's keys", file)
+		return fmt.Errorf("reading %s: it is no YAML mapping of keeper's keys", file)
 	}
-	at := detail.GetToken()
-	message := detail.GetMessage()
+	at, message := detail.GetToken(), detail.GetMessage()
+	key := ""
+	if colon := at.Prev; colon != nil && colon.Type == token.MappingValueType && colon.Prev != nil {
+		key = colon.Prev.Value + ": "
+	}
 	var unknown *yaml.UnknownFieldError
-	if errors.As(err, &unknown) {
+	var mistyped *yaml.TypeError
+	var tooLarge *yaml.OverflowError
+	var misplaced *yaml.UnexpectedNodeTypeError
+	switch {
+	case errors.As(err, &unknown):
 		message = fmt.Sprintf("unknown key %q", at.Value)
 		if near := nearest(at.Value, keysOf(reflect.TypeFor[Config]())); near != "" {
 			message += fmt.Sprintf("; did you mean %q?", near)
 		}
+	case errors.As(err, &mistyped):
+		message = key + "want " + described(mistyped.DstType)
+	case errors.As(err, &tooLarge):
+		message = key + "it is too large a number"
+	case errors.As(err, &misplaced):
+		message = fmt.Sprintf("%swant a %s, not a %s", key, misplaced.Expected.YAMLName(), misplaced.Actual.YAMLName())
 	}
-	return c, fmt.Errorf("%s, line %d: %s", file, at.Position.Line, message)
+	return fmt.Errorf("%s, line %d: %s", file, at.Position.Line, message)
+}
+
+// described says in words what a value of the type looks like.
+func described(t reflect.Type) string {
+	if t == reflect.TypeFor[time.Duration]() {
+		return "a duration with its unit, such as 30s or 10m"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Slice:
+		return "a sequence"
+	case reflect.Map, reflect.Struct:
+		return "a mapping"
+	}
+	return "a text"
+}
+
+// check refuses values that would mean something else than they say.
+func (c Config) check() error {
+	for _, limit := range []struct {
+		name  string
+		value int64
+	}{
+		{"bodyBytes", c.Limits.BodyBytes}, {"authFailuresPerSecond", int64(c.Limits.AuthFailuresPerSecond)},
+		{"responseHeader", int64(c.Limits.ResponseHeader)}, {"stop", int64(c.Limits.Stop)},
+	} {
+		if limit.value < 0 {
+			return fmt.Errorf("limits.%s: it is below zero; leave it out for the default", limit.name)
+		}
+	}
+	if len(c.TLS.Names) > 0 && !c.TLS.OwnCA {
+		return errors.New("tls.names: they are for the certificate that keeper makes; set tls.ownCA as well, or leave them out")
+	}
+	for _, rule := range slices.Sorted(maps.Keys(c.Scan)) {
+		switch scanner.Action(c.Scan[rule]) {
+		case scanner.Block, scanner.Redact, scanner.Warn, scanner.Allow:
+		default:
+			return fmt.Errorf("scan.%s: want block, redact, warn or allow", rule)
+		}
+	}
+	return nil
 }
 
 // keysOf returns the YAML keys of a struct and of the structs in it.

@@ -77,15 +77,18 @@ func (a *app) demo(ctx context.Context) (err error) {
 		StopTimeout:  demoStop, Version: version(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		return err
+		return notStarted(ctx, err, folder)
 	}
 	d := &demo{app: a, keeper: s, provider: provider}
 	err = d.show(ctx, folder)
+	if ctx.Err() != nil {
+		err = errInterrupted
+	}
 	if err = errors.Join(err, s.Stop(context.WithoutCancel(ctx))); err != nil {
 		return err
 	}
 	if d.failed {
-		return &failure{exitError, "the demo did not go as it must; see the steps marked FAILED"}
+		return &failure{code: exitError, message: "the demo did not go as it must; see the steps marked FAILED"}
 	}
 	return nil
 }

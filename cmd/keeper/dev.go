@@ -142,7 +142,7 @@ func (c *client) ensureDevAgent(ctx context.Context, held []string) (agentInfo, 
 		Agent agentInfo `json:"agent"`
 	}
 	known, err := c.agent(ctx, devAgent)
-	if missing := new(failure); errors.As(err, &missing) && missing.code == exitNotFound {
+	if absent := new(failure); errors.As(err, &absent) && absent.code == exitNotFound {
 		in := map[string]any{"agentId": devAgent, "agentName": "Development agent", "scopes": wanted}
 		_, err := c.call(ctx, http.MethodPost, "/auth/register", in, &answer)
 		return answer.Agent, err
@@ -208,16 +208,27 @@ func clientFlags(base, data string) (flags string) {
 	return flags
 }
 
-// ownName is what a shell can call this program by: its name where that is on
-// the path, else its file.
+// ownName is what a shell in this folder can call this program by: its name
+// where the path leads to it and to no other keeper, else as it was called,
+// else its file.
 func ownName() string {
 	const name = "keeper"
-	if _, err := exec.LookPath(name); err == nil {
-		return name
-	}
 	file, err := os.Executable()
 	if err != nil {
 		return name
+	}
+	own, err := os.Stat(file)
+	if err != nil {
+		return shellQuote(file)
+	}
+	for _, candidate := range []string{name, os.Args[0]} {
+		found, err := exec.LookPath(candidate)
+		if err != nil {
+			continue
+		}
+		if info, err := os.Stat(found); err == nil && os.SameFile(info, own) {
+			return shellQuote(candidate)
+		}
 	}
 	return shellQuote(file)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
 
 	"github.com/spf13/cobra"
@@ -45,14 +47,32 @@ must be given it at its next start.`,
 				if err != nil {
 					return err
 				}
+				if err := a.confirm(file, material); err != nil {
+					return err
+				}
 				in["newVaultKey"] = string(material)
 			}
 			return a.rotate(cmd, in, "the vault key is rotated; back up the new one apart from the data folder")
 		},
 	}
-	cmd.Flags().StringVar(&file, "file", "", "file that holds the new key, - for standard input")
+	cmd.Flags().StringVar(&file, "file", "", "`FILE` that holds the new key, - for standard input")
 	cmd.Flags().BoolVar(&prompt, "prompt", false, "type the new key at a prompt that does not show it")
 	return cmd
+}
+
+// confirm has a key that was typed typed again: a slip would shut everybody out.
+func (a *app) confirm(file string, material []byte) error {
+	if file != "" || !isTerminal(a.in) {
+		return nil
+	}
+	again, err := a.ask("the same again")
+	if err != nil {
+		return fmt.Errorf("reading the new vault key again: %w", err)
+	}
+	if !bytes.Equal(again, material) {
+		return usagef("the two keys differ; nothing was changed")
+	}
+	return nil
 }
 
 func (a *app) rotate(cmd *cobra.Command, in map[string]string, done string) error {

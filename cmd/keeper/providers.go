@@ -27,7 +27,7 @@ func newProviders(a *app) *cobra.Command {
 		"  keeper providers ls\n  keeper providers explain github:read",
 		list, newProvidersExplain(a, providers))
 	cmd.Long = "Show the providers and what their scopes cover. It needs no running keeper: it reads\nwhat is built in, with the changes of --config and of KEEPER_PROXY_<PROVIDER>_URL."
-	cmd.PersistentFlags().StringVar(&config, "config", "", "configuration file of keeper serve, whose providers count too")
+	cmd.PersistentFlags().StringVar(&config, "config", "", "configuration `FILE` of keeper serve, whose providers count too")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return list.RunE(list, nil)
@@ -40,6 +40,7 @@ func newProviders(a *app) *cobra.Command {
 func newProvidersList(a *app, providers func() (*policy.Catalogue, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
+		Aliases: []string{"list"},
 		Short:   "List the providers",
 		Example: "  keeper providers ls",
 		Args:    arguments(cobra.NoArgs),
@@ -75,7 +76,7 @@ func newProvidersExplain(a *app, providers func() (*policy.Catalogue, error)) *c
 			name, permission, given := strings.Cut(args[0], ":")
 			p, known := catalogue.Provider(name)
 			if !known {
-				return &failure{exitNotFound, fmt.Sprintf("no provider is called %q; `keeper providers` lists them", name)}
+				return &failure{code: exitNotFound, message: fmt.Sprintf("no provider is called %q; `keeper providers` lists them", name)}
 			}
 			names := p.PermissionNames()
 			if given {
@@ -93,7 +94,7 @@ func (a *app) explain(p *policy.Provider, permissions []string) error {
 	for _, name := range permissions {
 		calls := p.Explain(name)
 		if calls == nil {
-			return &failure{exitNotFound, fmt.Sprintf("%s has no permission %q; it has %s", p.Name, name, strings.Join(p.PermissionNames(), ", "))}
+			return &failure{code: exitNotFound, message: fmt.Sprintf("%s has no permission %q; it has %s", p.Name, name, strings.Join(p.PermissionNames(), ", "))}
 		}
 		covered[p.Name+":"+name] = calls
 		for _, call := range calls {

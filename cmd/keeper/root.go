@@ -17,7 +17,7 @@ always uses it, serve never), else $XDG_STATE_HOME/keeper or
 ~/.local/state/keeper.
 
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 not authenticated,
-5 refused by policy or secrets found, 6 keeper not available.`
+5 refused by policy or secrets found, 6 keeper not available, 130 interrupted.`
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -33,20 +33,45 @@ func newRoot(a *app) *cobra.Command {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v; see `%s --help`", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.urlFlag, "url", "", "keeper's URL (default KEEPER_URL, or "+defaultURL+")")
-	flags.StringVar(&a.dataFlag, "data", "", "data folder (default KEEPER_DATA, or see `keeper --help`)")
-	flags.StringVar(&a.caFlag, "ca", "", "certificate authority of keeper's TLS, a PEM file (default KEEPER_CA; on loopback ca.pem in the data folder)")
+	flags.StringVar(&a.urlFlag, "url", "", "`URL` of keeper (default KEEPER_URL, or "+defaultURL+")")
+	flags.StringVar(&a.dataFlag, "data", "", "data `FOLDER` (default KEEPER_DATA, or as keeper --help says)")
+	flags.StringVar(&a.caFlag, "ca", "", "PEM `FILE` of the authority of keeper's TLS (default KEEPER_CA; on loopback ca.pem in the data folder)")
 	flags.BoolVar(&a.asJSON, "json", false, "print JSON for scripts instead of a table")
 	root.AddCommand(
 		newDev(a), newServe(a), newDemo(a), newRun(a),
 		newAgent(a), newToken(a), newSecret(a), newProviders(a), newAudit(a), newScan(a), newKey(a),
 		newStatus(a), newVersion(a),
 	)
+	root.Version = version()
+	root.SetVersionTemplate(versionLine() + "\n")
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(),
+		"{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1)) // a group runs, but only to say so
+	strictBuiltins(root)
 	return root
+}
+
+// strictBuiltins makes the commands that the library adds refuse what they do
+// not know, as the others do.
+func strictBuiltins(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			cmd.Args, cmd.RunE = cobra.ArbitraryArgs, helpOrUnknown
+		case "help":
+			cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
+				target, rest, err := root.Find(args)
+				if err != nil || !target.HasSubCommands() {
+					rest = nil
+				}
+				target.InitDefaultHelpFlag()
+				return helpOrUnknown(target, rest)
+			}
+		}
+	}
 }
 
 // group returns a command that only holds others.
@@ -64,7 +89,7 @@ func helpOrUnknown(cmd *cobra.Command, args []string) error {
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return usagef("unknown command %q; did you mean `%s %s`?", args[0], cmd.CommandPath(), strings.Join(near, "` or `"))
+		return usagef("unknown command %q; did you mean `%s %s`?", args[0], cmd.CommandPath(), strings.Join(near, "` or `"+cmd.CommandPath()+" "))
 	}
 	return usagef("unknown command %q; see `%s --help`", args[0], cmd.CommandPath())
 }

@@ -52,11 +52,11 @@ Signals and the exit code are passed on; 128+n where signal n ended the command.
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // the command's flags are its own, also without --
-	flags.StringVar(&f.agent, "agent", devAgent, "agent that the command acts as")
-	flags.StringSliceVar(&f.scopes, "scopes", nil, "scopes of the token, separated by commas (default all that the agent is granted)")
+	flags.StringVar(&f.agent, "agent", devAgent, "`AGENT` that the command acts as")
+	flags.StringSliceVar(&f.scopes, "scopes", nil, "`SCOPES` of the token, separated by commas (default all that the agent is granted)")
 	flags.DurationVar(&f.ttl, "ttl", time.Hour, "how long the token is good for, if the command runs that long")
-	flags.StringSliceVar(&f.keep, "keep", nil, "variables to leave in the environment though they look like keys")
-	flags.StringVar(&f.config, "config", "", "configuration file of keeper serve, whose providers count too")
+	flags.StringSliceVar(&f.keep, "keep", nil, "`VARIABLES` to leave in the environment though they look like keys, separated by commas")
+	flags.StringVar(&f.config, "config", "", "configuration `FILE` of keeper serve, whose providers count too")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not name the variables that are removed")
 	return cmd
 }
@@ -129,25 +129,22 @@ func lookUp(name string) (string, error) {
 	case err == nil:
 		return path, nil
 	case errors.Is(err, os.ErrPermission):
-		return "", &failure{exitNotExecutable, fmt.Sprintf("running %s: it is not executable", name)}
+		return "", &failure{code: exitNotExecutable, message: fmt.Sprintf("running %s: it is not executable", name)}
 	}
-	return "", &failure{exitNoCommand, fmt.Sprintf("running %s: there is no such command", name)}
+	return "", &failure{code: exitNoCommand, message: fmt.Sprintf("running %s: there is no such command", name)}
 }
 
 // issueFor issues the command's token.
 func (c *client) issueFor(ctx context.Context, f runFlags) (issued, error) {
 	token, _, err := c.issue(ctx, f.agent, f.scopes, f.ttl)
-	if missing := new(failure); errors.As(err, &missing) && missing.code == exitNotFound {
-		return token, &failure{exitNotFound, fmt.Sprintf("there is no agent %q; add it with `keeper agent add %s --scopes openai:chat`, or name another with --agent", f.agent, f.agent)}
-	}
-	return token, err
+	return token, missing(err, "there is no agent %q; add it with `keeper agent add %s --scopes openai:chat`, or name another with --agent", f.agent, f.agent)
 }
 
 // supervise runs the command, hands signals on to it, and returns its exit
 // code as a silent error.
 func supervise(cmd *exec.Cmd, signals <-chan os.Signal) error {
 	if err := cmd.Start(); err != nil {
-		return &failure{exitNotExecutable, fmt.Sprintf("running %s: %v", cmd.Args[0], err)}
+		return &failure{code: exitNotExecutable, message: fmt.Sprintf("running %s: %v", cmd.Args[0], err)}
 	}
 	ended := make(chan struct{})
 	go func() {

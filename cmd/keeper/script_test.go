@@ -49,7 +49,8 @@ func TestScripts(t *testing.T) {
 type providerKey struct{}
 
 // setUp gives each script a fake provider, which answers 401 unless the real
-// key arrives: $OPENAI_KEY and $GITHUB_KEY at $OPENAI_AT and $GITHUB_AT.
+// key arrives: $OPENAI_KEY and $GITHUB_KEY at $OPENAI_AT and $GITHUB_AT; and
+// $README and $DOCS, whose examples must work.
 func setUp(env *testscript.Env) error {
 	p := fake.New(fake.Config{})
 	env.Defer(p.Close)
@@ -60,6 +61,12 @@ func setUp(env *testscript.Env) error {
 	}
 	env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 	env.Setenv("TZ", "UTC")
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	env.Setenv("README", filepath.Join(root, "README.md"))
+	env.Setenv("DOCS", filepath.Join(root, "docs"))
 	return nil
 }
 

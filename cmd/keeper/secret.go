@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,7 +43,10 @@ provider.`,
 			if nobody && len(agents) > 0 {
 				return usagef("--agents and --no-agents exclude each other")
 			}
-			provider, label, _ := strings.Cut(args[0], "@")
+			provider, label, err := secretName(args[0])
+			if err != nil {
+				return err
+			}
 			in := map[string]any{"provider": provider}
 			if label != "" {
 				in["label"] = label
@@ -53,16 +57,52 @@ provider.`,
 			return a.setSecret(cmd, args[0], file, in)
 		},
 	}
-	cmd.Flags().StringVar(&file, "file", "", "file that holds the value, - for standard input")
-	cmd.Flags().StringSliceVar(&agents, "agents", nil, "agents that alone may use it, separated by commas")
+	cmd.Flags().StringVar(&file, "file", "", "`FILE` that holds the value, - for standard input")
+	cmd.Flags().StringSliceVar(&agents, "agents", nil, "`AGENTS` that alone may use it, separated by commas")
 	cmd.Flags().BoolVar(&nobody, "no-agents", false, "let no agent use it yet")
 	return cmd
+}
+
+// secretName takes PROVIDER[@LABEL] apart; label is "" where none is named.
+func secretName(text string) (provider, label string, err error) {
+	provider, label, labelled := strings.Cut(text, "@")
+	if provider == "" || labelled && label == "" {
+		return "", "", usagef("want PROVIDER or PROVIDER@LABEL, such as openai or openai@team-b")
+	}
+	return provider, label, nil
+}
+
+// warnOfStranger says that keeper cannot reach the provider yet, where nothing
+// here says that it is known.
+func (a *app) warnOfStranger(name string) {
+	catalogue, err := a.catalogue("")
+	if err != nil {
+		return // a wrong address of another provider is no matter of this one
+	}
+	if _, known := catalogue.Provider(name); known {
+		return
+	}
+	var names []string
+	for _, p := range catalogue.Providers() {
+		names = append(names, p.Name)
+	}
+	hint := ""
+	if near := nearest(name, names); near != "" {
+		hint = fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	variable := strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	fmt.Fprintf(a.err, "keeper: note: no built-in provider is called %q%s; keeper needs its address, by KEEPER_PROXY_%s_URL or the configuration's providers\n", name, hint, variable)
 }
 
 func (a *app) setSecret(cmd *cobra.Command, name, file string, in map[string]any) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
+	}
+	if file == "" && isTerminal(a.in) { // nobody should type a key in vain
+		if _, err := c.call(cmd.Context(), http.MethodGet, "/health", nil, nil); err != nil {
+			return err
+		}
 	}
 	value, err := a.readSecret(name, file)
 	if err != nil {
@@ -73,6 +113,7 @@ func (a *app) setSecret(cmd *cobra.Command, name, file string, in map[string]any
 	if err != nil {
 		return err
 	}
+	a.warnOfStranger(in["provider"].(string))
 	return a.say(raw, "secret %s is stored", name)
 }
 
@@ -87,9 +128,7 @@ func (a *app) readSecret(name, file string) ([]byte, error) {
 	case file == "-" || !isTerminal(a.in):
 		value, err = readAtMost(a.in, maxSecretBytes)
 	default:
-		fmt.Fprintf(a.err, "value of %s (not shown): ", printable(name))
-		value, err = term.ReadPassword(int(a.in.(*os.File).Fd()))
-		fmt.Fprintln(a.err)
+		value, err = a.ask("value of " + name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the value of %s: %w", name, err)
@@ -99,6 +138,38 @@ func (a *app) readSecret(name, file string) ([]byte, error) {
 		return nil, usagef("no value was given for %s; type it at the prompt, pipe it in, or name a file with --file", name)
 	}
 	return value, nil
+}
+
+// ask reads a line from the terminal without showing it. An interrupt gives the
+// terminal back as it was.
+func (a *app) ask(what string) ([]byte, error) {
+	terminal := int(a.in.(*os.File).Fd())
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return nil, fmt.Errorf("reading the terminal's state: %w", err)
+	}
+	ctx, stop := until(context.Background())
+	defer stop()
+	type line struct {
+		text []byte
+		err  error
+	}
+	typed := make(chan line, 1)
+	fmt.Fprintf(a.err, "%s (not shown): ", printable(what))
+	defer fmt.Fprintln(a.err)
+	go func() {
+		text, err := term.ReadPassword(terminal)
+		typed <- line{text, err}
+	}()
+	select {
+	case l := <-typed:
+		return l.text, l.err
+	case <-ctx.Done():
+		if err := term.Restore(terminal, before); err != nil {
+			return nil, fmt.Errorf("restoring the terminal: %w", err)
+		}
+		return nil, errInterrupted
+	}
 }
 
 func readFile(name string, limitBytes int64) ([]byte, error) {
@@ -142,6 +213,7 @@ func (s secretInfo) agents() string {
 func newSecretList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
+		Aliases: []string{"list"},
 		Short:   "List the keys that keeper holds, without their values",
 		Example: "  keeper secret ls\n  keeper secret ls --json",
 		Args:    arguments(cobra.NoArgs),
@@ -171,22 +243,26 @@ func newSecretList(a *app) *cobra.Command {
 func newSecretRemove(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "rm PROVIDER[@LABEL]",
+		Aliases: []string{"delete", "remove"},
 		Short:   "Delete a key, or without a label all keys of the provider",
 		Example: "  keeper secret rm github@bot\n  keeper secret rm openai",
 		Args:    arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			provider, label, err := secretName(args[0])
+			if err != nil {
+				return err
+			}
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			provider, label, labelled := strings.Cut(args[0], "@")
 			path := "/vault/" + url.PathEscape(provider)
-			if labelled {
+			if label != "" {
 				path += "?label=" + url.QueryEscape(label)
 			}
 			raw, err := c.call(cmd.Context(), http.MethodDelete, path, nil, nil)
 			if err != nil {
-				return err
+				return missing(err, "there is no secret %s; `keeper secret ls` lists them", args[0])
 			}
 			return a.say(raw, "secret %s is deleted", args[0])
 		},

@@ -2,12 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/superinstance/keeper/internal/server"
 )
+
+// configDocs is where the configuration is described.
+const configDocs = "https://github.com/superinstance/keeper/blob/main/docs/configuration.md"
 
 // serveFlags are the settings that flags can override.
 type serveFlags struct {
@@ -23,19 +30,23 @@ func newServe(a *app) *cobra.Command {
 the admin token registers agents, and its keys and store are in the data folder.
 A configuration file is YAML, the environment overrides it, and flags override
 both. It ends at SIGINT or SIGTERM: new calls are refused, streams may finish, and
-a second signal cuts them.`,
+a second signal cuts them.
+
+Every key of the file and every variable, with an example to start from:
+docs/configuration.md, or
+` + configDocs,
 		Example: "  keeper serve\n  keeper serve --config /etc/keeper/keeper.yaml\n  KEEPER_SECRET_OPENAI_API_KEY=… keeper serve --addr 127.0.0.1:9000",
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
 	}
-	cmd.Flags().StringVar(&f.config, "config", "", "configuration file")
+	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE`, YAML")
 	f.addresses(cmd)
 	return cmd
 }
 
 func (f *serveFlags) addresses(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.addr, "addr", "", "listen address (default KEEPER_ADDR, or "+server.DefaultAddr+")")
-	cmd.Flags().StringVar(&f.adminAddr, "admin-addr", "", "second listen address, for every route that agents do not need")
+	cmd.Flags().StringVar(&f.addr, "addr", "", "listen `ADDRESS` (default KEEPER_ADDR, or "+server.DefaultAddr+")")
+	cmd.Flags().StringVar(&f.adminAddr, "admin-addr", "", "second listen `ADDRESS`, for every route that agents do not need (default KEEPER_ADMIN_ADDR)")
 }
 
 // over puts the flags over what file and environment say.
@@ -82,12 +93,26 @@ func (a *app) start(ctx context.Context, c Config) (*server.Server, error) {
 	}
 	s, err := server.Start(ctx, settings)
 	if err != nil {
-		return nil, err
+		return nil, notStarted(ctx, err, settings.DataDir)
 	}
 	for _, name := range s.Imported() {
 		fmt.Fprintf(a.out, "imported %s\n", printable(name))
 	}
 	return s, nil
+}
+
+// notStarted is err, or what the user must know of it: that a signal ended the
+// start, or that the data folder is no place to write in.
+func notStarted(ctx context.Context, err error, data string) error {
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	var at *fs.PathError
+	if folder, absErr := filepath.Abs(data); absErr == nil && errors.As(err, &at) &&
+		(strings.HasPrefix(folder, at.Path) || strings.HasPrefix(at.Path, folder)) {
+		return fmt.Errorf("%w; name a folder that you may write to with --data or KEEPER_DATA", err)
+	}
+	return err
 }
 
 // wait returns when a signal has come and the keeper has stopped, or when it

@@ -58,6 +58,9 @@ func with(m map[string]string, key, value string) map[string]string {
 // serverConfig turns the configuration, with what the environment holds of
 // secrets, into the server's. The secrets leave the process's own environment.
 func (a *app) serverConfig(c Config) (server.Config, error) {
+	if err := c.check(); err != nil {
+		return server.Config{}, err
+	}
 	registration, err := parseRegistration(c.Registration)
 	if err != nil {
 		return server.Config{}, err

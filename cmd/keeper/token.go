@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,7 +42,7 @@ func newTokenIssue(a *app) *cobra.Command {
 			}
 			answer, raw, err := c.issue(cmd.Context(), args[0], scopes, ttl)
 			if err != nil {
-				return err
+				return noAgent(err, args[0])
 			}
 			return a.show(raw, func() error {
 				fmt.Fprintf(a.err, "agent %s, scopes %s, expires %s\n", printable(answer.AgentID), listed(answer.Scopes), when(answer.ExpiresAt))
@@ -50,7 +51,7 @@ func newTokenIssue(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "scopes of the token, separated by commas (default all that the agent is granted)")
+	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "`SCOPES` of the token, separated by commas (default all that the agent is granted)")
 	cmd.Flags().DurationVar(&ttl, "ttl", 24*time.Hour, "how long it is good for, at most 720h")
 	return cmd
 }
@@ -80,6 +81,7 @@ type tokenInfo struct {
 func newTokenList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls AGENT",
+		Aliases: []string{"list"},
 		Short:   "List an agent's tokens that are in force",
 		Example: "  keeper token ls researcher",
 		Args:    arguments(cobra.ExactArgs(1)),
@@ -93,7 +95,7 @@ func newTokenList(a *app) *cobra.Command {
 			}
 			raw, err := c.call(cmd.Context(), http.MethodGet, "/tokens?agentId="+url.QueryEscape(args[0]), nil, &answer)
 			if err != nil {
-				return err
+				return noAgent(err, args[0])
 			}
 			return a.show(raw, func() error {
 				rows := make([][]string, len(answer.Tokens))
@@ -123,7 +125,7 @@ whole from standard input: a token on the command line could be read by others.`
 				}
 				in = map[string]string{"token": token}
 			} else if strings.Count(args[0], ".") == 2 {
-				return usagef("that is a token; give its jti, or pipe the token in: keeper token revoke -")
+				return usagef("that is a token; give its jti, or pipe the token in: `keeper token revoke -`")
 			}
 			c, err := a.connect()
 			if err != nil {
@@ -131,7 +133,7 @@ whole from standard input: a token on the command line could be read by others.`
 			}
 			raw, err := c.call(cmd.Context(), http.MethodPost, "/auth/revoke", in, nil)
 			if err != nil {
-				return err
+				return missing(err, "no token has that jti; `keeper token ls AGENT` lists those of an agent")
 			}
 			return a.say(raw, "the token is revoked")
 		},
@@ -165,7 +167,7 @@ func newTokenValidate(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c.token = "" // the route asks for none
+			c.token, c.from = "", "" // the route asks for none
 			var answer struct {
 				AgentID   string    `json:"agentId"`
 				Name      string    `json:"name"`
@@ -174,8 +176,7 @@ func newTokenValidate(a *app) *cobra.Command {
 			}
 			raw, err := c.call(cmd.Context(), http.MethodPost, "/auth/validate", map[string]string{"token": token}, &answer)
 			if refused := new(failure); errors.As(err, &refused) && refused.code == exitUnauthenticated {
-				reason := strings.TrimSuffix(refused.message, nextSteps[http.StatusUnauthorized])
-				return &failure{exitUnauthenticated, "the token is not valid: " + reason}
+				return a.showInvalid(refused.answer)
 			}
 			if err != nil {
 				return err
@@ -188,4 +189,19 @@ func newTokenValidate(a *app) *cobra.Command {
 			})
 		},
 	}
+}
+
+// showInvalid says why a token is not valid.
+func (a *app) showInvalid(answer json.RawMessage) error {
+	if a.asJSON {
+		if err := printJSON(a.out, answer); err != nil {
+			return err
+		}
+		return silent(exitUnauthenticated)
+	}
+	var body struct {
+		Reason string `json:"reason"`
+	}
+	json.Unmarshal(answer, &body) // it was read as JSON before
+	return &failure{code: exitUnauthenticated, message: "the token is not valid: " + strings.TrimRight(body.Reason, ".")}
 }

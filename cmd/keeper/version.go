@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 
@@ -15,9 +16,14 @@ func newVersion(a *app) *cobra.Command {
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			info := map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
-			return a.say(info, "keeper %s (%s, %s)", info["version"], info["go"], info["platform"])
+			return a.say(info, "%s", versionLine())
 		},
 	}
+}
+
+// versionLine is what `keeper version` and `keeper --version` print.
+func versionLine() string {
+	return fmt.Sprintf("keeper %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // version is the module's version as the build recorded it, or else the
