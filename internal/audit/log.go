@@ -21,10 +21,11 @@ import (
 var ErrUnavailable = errors.New("audit log cannot be written")
 
 const (
-	queueEntries  = 4096            // callers beyond it wait, none is dropped
-	batchEntries  = 256             // most entries in one commit
-	commitTimeout = 2 * time.Second // of one commit; then the callers are refused
-	strangerKinds = 4096            // kinds of refusal told apart within a minute
+	queueEntries  = 4096                  // callers beyond it wait, none is dropped
+	batchEntries  = 256                   // most entries in one commit
+	linger        = 10 * time.Millisecond // of an entry that nobody waits for
+	commitTimeout = 2 * time.Second       // of one commit; then the callers are refused
+	strangerKinds = 4096                  // kinds of refusal told apart within a minute
 )
 
 // Store is where entries go. AppendAudit makes all of them durable or none;

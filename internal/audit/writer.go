@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/superinstance/keeper/internal/store"
 )
@@ -36,21 +37,38 @@ func (w *writer) run() {
 	}
 }
 
-// gather returns first and what has queued up behind it.
+// gather returns first and what has queued up behind it. Entries that nobody
+// waits for linger for one that somebody does, and share its commit.
 func (w *writer) gather(first *write) []*write {
-	batch := []*write{first}
+	timer := time.NewTimer(linger)
+	defer timer.Stop()
+	batch, awaited := []*write{first}, first.result != nil
 	for len(batch) < batchEntries {
-		select {
-		case next, ok := <-w.log.queue:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, next)
-		default:
-			return batch
+		next, ok := w.next(awaited, timer.C)
+		if !ok {
+			break
 		}
+		batch, awaited = append(batch, next), awaited || next.result != nil
 	}
 	return batch
+}
+
+// next returns what is in the queue now or, where nobody waits for the batch,
+// what comes until late. It is false where nothing does.
+func (w *writer) next(awaited bool, late <-chan time.Time) (next *write, ok bool) {
+	select {
+	case next, ok = <-w.log.queue:
+		return next, ok
+	default:
+	}
+	if awaited {
+		return nil, false
+	}
+	select {
+	case next, ok = <-w.log.queue:
+	case <-late:
+	}
+	return next, ok
 }
 
 // commit makes the backlog and the batch durable in one transaction and tells
