@@ -36,9 +36,10 @@ func (b *BodyScan) Close() error {
 	return b.text.close()
 }
 
-// Findings returns what was found, in ascending order and without overlap. It is
-// complete after Close.
-func (b *BodyScan) Findings() []Finding { return b.text.findings }
+// Findings returns what was found, in ascending order and without overlap: the
+// first thousand, and of those after them each that is graver than all before it.
+// It is complete after Close.
+func (b *BodyScan) Findings() []Finding { return b.text.found.list }
 
 type noSink struct{}
 

@@ -82,6 +82,8 @@ var hostile = map[string]func(size int) string{
 	"URLs":            func(n int) string { return strings.Repeat("a://a:a@", n/8) },
 	"curl":            func(n int) string { return strings.Repeat("curl -u a:b1 ", n/13) },
 	"broken UTF-8":    func(n int) string { return strings.Repeat("\xc3\x28\xff", n/3) },
+	"values by name":  func(n int) string { return strings.Repeat("token=", n/6) },
+	"long tokens":     func(n int) string { return strings.Repeat("glpat-", n/6) },
 	"web tokens":      func(n int) string { return strings.Repeat("eyJhbGci.eyJ", n/12) },
 }
 

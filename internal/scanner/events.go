@@ -30,7 +30,7 @@ type eventStream struct {
 	queue    []*event
 	queued   int // bytes in queue
 	channels map[string]*channel
-	found    []Finding
+	found    findings
 }
 
 // event is one event as it came, with the texts that it adds to.
@@ -77,7 +77,9 @@ func (e *eventStream) write(p []byte) error {
 		}
 		from, e.seen = n, n
 	}
-	e.partial = append(e.partial[:0], e.partial[from:]...)
+	if from > 0 {
+		e.partial = append(e.partial[:0], e.partial[from:]...)
+	}
 	e.seen = len(e.partial)
 	if len(e.partial) > maxEvent {
 		return ErrEventTooLong
@@ -170,8 +172,10 @@ func (e *eventStream) collect(c *channel) {
 	if c.text.dropping != closed {
 		return
 	}
-	e.found = append(e.found, c.text.findings...)
-	c.text.findings = nil
+	for _, f := range c.text.found.list {
+		e.found.add(f)
+	}
+	c.text.found = findings{}
 }
 
 // leave writes the events at the head of the queue that nothing holds back.
@@ -183,7 +187,7 @@ func (e *eventStream) leave() error {
 		clean, found := e.scanner.Sanitize(ev.rewritten())
 		for _, f := range found {
 			f.Location = e.location
-			e.found = append(e.found, f)
+			e.found.add(f)
 		}
 		if _, err := e.dst.Write(clean); err != nil {
 			return err
@@ -206,7 +210,7 @@ func (e *eventStream) close() error {
 	return e.leave()
 }
 
-func (e *eventStream) findings() []Finding { return e.found }
+func (e *eventStream) findings() []Finding { return e.found.list }
 
 // rewritten is the event with the texts that were changed in place of its own.
 func (ev *event) rewritten() []byte {

@@ -22,24 +22,25 @@ func (s *Scanner) ScanHead(u *url.URL, h http.Header) []Finding {
 			continue
 		}
 		name, _, _ := strings.Cut(part, "=")
-		list = append(list, s.Scan([]byte(part), s.place("query", name))...)
+		list = append(list, s.Scan([]byte(part), place("query", name, s.Scan([]byte(name), "")))...)
 	}
 	if u.Fragment != "" {
 		list = append(list, s.Scan([]byte(u.EscapedFragment()), "fragment")...)
 	}
 	for _, name := range sortedNames(h) {
-		place := s.place("header", name)
-		list = append(list, s.Scan([]byte(name), place)...)
+		found := s.Scan([]byte(name), "header")
+		list = append(list, found...)
 		for _, value := range h[name] {
-			list = append(list, s.scanHeader(name, value, place)...)
+			list = append(list, s.scanHeader(name, value, place("header", name, found))...)
 		}
 	}
 	return list
 }
 
-// place names where something was found, without repeating a credential.
-func (s *Scanner) place(kind, name string) string {
-	if len(name) > 64 || slices.ContainsFunc(s.Scan([]byte(name), ""), Finding.Redacts) {
+// place names where something was found, without repeating what may be a
+// credential: found is what name itself holds.
+func place(kind, name string, found []Finding) string {
+	if len(name) > 64 || len(found) > 0 {
 		return kind
 	}
 	return kind + "." + name
@@ -96,13 +97,15 @@ func (s *Scanner) bareCredential(name, value, place string) (Finding, bool) {
 func (s *Scanner) RedactHeader(h http.Header) []Finding {
 	var list []Finding
 	for _, name := range sortedNames(h) {
-		if found := s.Scan([]byte(name), "header"); slices.ContainsFunc(found, Finding.Redacts) {
-			list = append(list, found...)
+		found := s.Scan([]byte(name), "header")
+		list = append(list, found...)
+		if slices.ContainsFunc(found, Finding.Redacts) {
 			delete(h, name)
 			continue
 		}
+		where := place("header", name, found)
 		for i, value := range h[name] {
-			found := s.scanHeader(name, value, "header."+name)
+			found := s.scanHeader(name, value, where)
 			list = append(list, found...)
 			h[name][i] = redactText(value, found)
 		}

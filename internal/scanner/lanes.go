@@ -12,6 +12,7 @@ const (
 	keyHeader     = 128 // bytes of the line that begins a private key
 	keyPreamble   = 512 // bytes between that line and the key itself
 	keyLine       = 40  // base64 characters that make a key of it
+	keyShort      = 8   // that do where they begin as a key does
 	keyCarry      = 96  // bytes of a key's end marker that may be cut off
 	botTokenAfter = 35  // bytes of a Telegram token right of its colon
 )
@@ -21,6 +22,7 @@ var (
 	keyBegin  = []byte("-----BEGIN")
 	keyEnd    = []byte("-----END")
 	keyDashes = []byte("-----")
+	curlName  = []byte("curl ")
 )
 
 // databases are the schemes whose password opens a database.
@@ -96,6 +98,9 @@ func (s *search) botToken(q int) {
 // be the colon.
 func (s *search) command(q int) {
 	p, v := s.p, q
+	if !s.nearCurl(q) {
+		return
+	}
 	for v > 0 && q-v < nameReach && heldClass[p[v-1]] {
 		v--
 	}
@@ -103,9 +108,24 @@ func (s *search) command(q int) {
 	if !bytes.HasSuffix(left, []byte("-u")) && !bytes.HasSuffix(left, []byte("--user")) {
 		return
 	}
-	if bytes.Contains(p[max(0, v-maxCommand):v], []byte("curl ")) {
+	if bytes.Contains(p[max(0, v-maxCommand):v], curlName) {
 		s.commandUser(v)
 	}
+}
+
+// nearCurl says whether curl's name stands so near left of q that q may be in
+// its credential. It is asked from left to right.
+func (s *search) nearCurl(q int) bool {
+	for s.nextCurl < q {
+		s.lastCurl = s.nextCurl
+		k := bytes.Index(s.p[s.lastCurl+1:], curlName)
+		if k < 0 {
+			s.nextCurl = len(s.p)
+			break
+		}
+		s.nextCurl = s.lastCurl + 1 + k
+	}
+	return s.lastCurl >= 0 && q-s.lastCurl <= nameReach+maxCommand
 }
 
 // commandUser looks at the user and password at v.
@@ -179,9 +199,13 @@ func (s *search) key(k int) int {
 		return body
 	}
 	near := p[:min(body+keyPreamble, len(p))]
+	next := bytes.Index(near[body:], keyBegin)
+	if next >= 0 { // a key after that is that one's
+		near = near[:body+next]
+	}
 	end, done := keyBody(near, body)
 	if !hasKeyLine(near[body:end]) {
-		if !s.final && !done && len(p)-body < keyPreamble {
+		if !s.final && !done && next < 0 && len(p)-body < keyPreamble {
 			s.hold = min(s.hold, k)
 		}
 		return body
@@ -205,20 +229,38 @@ func armourLabel(p []byte) bool {
 	return true
 }
 
-// hasKeyLine says whether p holds a line of base64.
+// keyStarts are what the base64 of a private key begins with: an ASN.1 sequence
+// of any length, and OpenSSH's own format.
+var keyStarts = [][]byte{[]byte("MI"), []byte("MC"), []byte("MH"), []byte("MG"), []byte("b3BlbnNz")}
+
+// hasKeyLine says whether p holds a line of base64: a long one, or one that
+// begins as a private key does, which may have been cut short.
 func hasKeyLine(p []byte) bool {
 	n := 0
-	for _, c := range p {
-		if isAlnum(c) || c == '+' || c == '/' || c == '=' {
-			if n++; n >= keyLine {
-				return true
-			}
+	for i, c := range p {
+		if !isAlnum(c) && c != '+' && c != '/' && c != '=' {
+			n = 0
 			continue
 		}
-		n = 0
+		if n++; n >= keyLine || n == keyShort && startsKey(p[i+1-n:i+1]) {
+			return true
+		}
 	}
 	return false
 }
+
+func startsKey(line []byte) bool {
+	return slices.ContainsFunc(keyStarts, func(start []byte) bool { return bytes.HasPrefix(line, start) })
+}
+
+// armourClass tells which bytes armour may hold, escaped line breaks among them.
+var armourClass = func() (t set) {
+	for c := range t {
+		b := byte(c)
+		t[c] = isAlnum(b) || isSpace(b) || bytes.IndexByte([]byte("+/=\\-:,.()_@"), b) >= 0
+	}
+	return t
+}()
 
 // keyBody is where the armour ends whose text is p[from:]: behind its end marker,
 // or at the first byte that no armour holds. Not done: it goes on past p.
@@ -231,7 +273,7 @@ func keyBody(p []byte, from int) (end int, done bool) {
 				return i + len(keyEnd) + n + len(keyDashes), true
 			}
 		}
-		if !isAlnum(c) && !isSpace(c) && !bytes.ContainsRune([]byte("+/=\\-:,.()_@"), rune(c)) {
+		if !armourClass[c] {
 			return i, true
 		}
 	}
@@ -245,10 +287,6 @@ func (s *search) webToken(token []byte, start int) (*compiledRule, Confidence) {
 	if len(parts) != 3 {
 		return nil, Low
 	}
-	header, err := decodeSegment(parts[0])
-	if err != nil || !bytes.Contains(header, []byte(`"alg"`)) {
-		return nil, Low
-	}
 	claims, err := decodeSegment(parts[1])
 	if err != nil || bytes.Contains(claims, []byte("John Doe")) {
 		return s.engine.rules[ruleJWT], Low
@@ -258,6 +296,14 @@ func (s *search) webToken(token []byte, start int) (*compiledRule, Confidence) {
 		return s.engine.rules[ruleKeeperToken], High
 	}
 	return s.engine.rules[ruleJWT], Medium
+}
+
+// webHeader says whether token begins with a JSON Web Token's header.
+func webHeader(token []byte) bool {
+	segment, _, _ := bytes.Cut(token, []byte("."))
+	var buf [maxWindow]byte
+	header, err := base64.RawURLEncoding.AppendDecode(buf[:0], segment)
+	return err == nil && bytes.Contains(header, []byte(`"alg"`))
 }
 
 func decodeSegment(p []byte) ([]byte, error) {

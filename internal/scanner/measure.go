@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
@@ -12,18 +13,34 @@ func entropy(p []byte) float64 {
 	if len(p) == 0 {
 		return 0
 	}
-	var counts [256]int
+	var counts [256]uint16
+	sum, n := 0.0, float64(len(p))
 	for _, c := range p {
+		k := counts[c]
 		counts[c]++
-	}
-	h, n := 0.0, float64(len(p))
-	for _, k := range counts {
-		if k > 0 {
-			f := float64(k) / n
-			h -= f * math.Log2(f)
+		if int(k)+1 < len(weighted) {
+			sum += weighted[k+1] - weighted[k]
+		} else {
+			sum += weight(int(k)+1) - weight(int(k))
 		}
 	}
-	return h
+	return math.Log2(n) - sum/n
+}
+
+// weighted has weight of small numbers.
+var weighted = func() (t [256]float64) {
+	for k := range t {
+		t[k] = weight(k)
+	}
+	return t
+}()
+
+// weight is k times its logarithm.
+func weight(k int) float64 {
+	if k == 0 {
+		return 0
+	}
+	return float64(k) * math.Log2(float64(k))
 }
 
 // turns counts the places where p changes between lower case, capitals, digits
@@ -100,7 +117,8 @@ func passwordLike(p []byte) bool {
 var fillers = byFirst("example", "sample", "placeholder", "changeme", "change_me", "change-me", "redacted", "insert", "replace",
 	"your", "xxxx", "****", "....", "abcdefgh", "12345678", "00000000", "password", "passw0rd", "p@ssw0rd", "secret", "token",
 	"api_key", "api-key", "apikey", "dummy", "here", "test", "fake", "process.env", "os.environ", "getenv", "config.", "deadbeef",
-	"aaaaaaaa", "87654321", "my_", "my-", "foobar", "dev", "${", "{{", "$(")
+	"aaaaaaaa", "87654321", "my_", "my-", "foobar", "dev", "access", "personal", "install", "server", "action", "p@ssword",
+	"${", "{{", "$(")
 
 func byFirst(words ...string) (t [256][]string) {
 	for _, w := range words {
@@ -143,10 +161,49 @@ func published(p []byte) bool {
 	if len(p) > 256 {
 		return false
 	}
-	sum := sha256.Sum256(p)
-	_, ok := slices.BinarySearch(publishedKeys, binary.BigEndian.Uint64(sum[:8]))
-	return ok
+	hash := sha256.Sum256(p)
+	sum := binary.BigEndian.Uint64(hash[:8])
+	_, ok := slices.BinarySearch(publishedKeys, sum)
+	return ok || slices.Contains(standardKeys, sum)
 }
+
+// identifier says whether p, which stands in no quotes, is a name that a program
+// gives something: words of two letters or more, in camel case or qualified by a
+// dot, with one number among them at most.
+func identifier(p []byte) bool {
+	words, numbers, inWord, joined := 0, 0, 0, false
+	for i, c := range p {
+		switch {
+		case isLower(c):
+			inWord++
+			words++
+			continue
+		case inWord == 1:
+			return false
+		case isDigit(c):
+			if i == 0 || !isDigit(p[i-1]) {
+				numbers++
+			}
+		case isLetter(c):
+			joined = joined || inWord > 0
+		case c == '.':
+			joined = joined || i > 0
+		default:
+			return false
+		}
+		inWord = 0
+	}
+	return inWord != 1 && joined && numbers <= 1 && words*2 >= len(p)
+}
+
+// typedArray says whether p is one of the types of ECMAScript that are named
+// like a password.
+func typedArray(p []byte) bool {
+	name, ok := bytes.CutSuffix(p, []byte("Array"))
+	return ok && slices.Contains(arrayElements, string(name))
+}
+
+var arrayElements = []string{"Int8", "Uint8", "Uint8Clamped", "Int16", "Uint16", "Int32", "Uint32", "Float16", "Float32", "Float64", "BigInt64", "BigUint64"}
 
 // uuid says whether p has the shape of a UUID.
 func uuid(p []byte) bool {

@@ -29,6 +29,9 @@ func (s *search) operator(q int) {
 			s.command(q)
 		}
 	}
+	if e := s.nameEnd(q); e == 0 || !isNameByte(p[e-1]) && p[e-1] != ' ' && p[e-1] != '\t' {
+		return
+	}
 	v, quote := s.valueStart(q + 1)
 	if s.plausible(v, quote) {
 		s.assignment(q, v, quote)
@@ -93,13 +96,7 @@ func (s *search) assignment(q, v int, quote byte) {
 // nameLeft is what stands left of the operator at q, in lower case: a name and
 // the words before it.
 func (s *search) nameLeft(q int) []byte {
-	p, e := s.p, q
-	for e > 0 && q-e < 4 && (p[e-1] == ':' || p[e-1] == '=' || p[e-1] == '?' || p[e-1] == '|') {
-		e--
-	}
-	for n := 0; e > 0 && n < 5 && (isQuote(p[e-1]) || isSpace(p[e-1]) || p[e-1] == ']'); n++ {
-		e--
-	}
+	p, e := s.p, s.nameEnd(q)
 	b := e
 	for b > 0 && e-b < nameReach && (isNameByte(p[b-1]) || p[b-1] == ' ' || p[b-1] == '\t') {
 		b--
@@ -112,6 +109,18 @@ func (s *search) nameLeft(q int) []byte {
 		seg[i] = lower(c)
 	}
 	return seg
+}
+
+// nameEnd is where a name left of the operator at q would end.
+func (s *search) nameEnd(q int) int {
+	p, e := s.p, q
+	for e > 0 && q-e < 4 && (p[e-1] == ':' || p[e-1] == '=' || p[e-1] == '?' || p[e-1] == '|') {
+		e--
+	}
+	for n := 0; e > 0 && n < 5 && (isQuote(p[e-1]) || isSpace(p[e-1]) || p[e-1] == ']'); n++ {
+		e--
+	}
+	return e
 }
 
 // byRules tries the rules whose names stand in seg on the value at v. It says
@@ -145,11 +154,10 @@ func (s *search) named(r *compiledRule, seg []byte, v int) {
 	if !s.final && s.valueEnd(v, '"') == len(s.p) {
 		s.hold = min(s.hold, v)
 	}
-	loc := r.expr.FindIndex(s.p[v:min(v+r.window, len(s.p))])
-	if loc == nil {
+	end := s.matches(r, v)
+	if end < 0 {
 		return
 	}
-	end := v + loc[1]
 	if end < len(s.p) && goesOnRun(s.p[end]) && s.p[end] != '.' {
 		return
 	}
@@ -158,7 +166,7 @@ func (s *search) named(r *compiledRule, seg []byte, v int) {
 		return
 	}
 	c := r.Confidence
-	if placeholder(value) || entropy(value) < r.Entropy || !isSecretWord(lastWord(seg)) || !mixed(value) {
+	if r.Entropy > 0 && entropy(value) < r.Entropy || placeholder(value) || !isSecretWord(lastWord(seg)) || !mixed(value) {
 		c = Low
 	}
 	s.found(span{start: v, end: end, rule: r, confidence: c})
@@ -221,7 +229,7 @@ func (s *search) basic(v int) {
 		e++
 	}
 	s.unfinished(v, e)
-	if e-v >= minValue && userPass(s.p[v:e]) {
+	if e-v >= minValue && userPass(s.p[v:e]) && !published(s.p[v:e]) {
 		s.found(span{start: v, end: e, rule: s.engine.rules[ruleBasic], confidence: Medium})
 	}
 }
@@ -257,10 +265,10 @@ func (s *search) byName(kind nameKind, v int, quote byte) {
 	if len(value) < minValue || e-v > maxValue || published(value) || !literalValue(s.p, v, e) {
 		return
 	}
-	rule, ok := s.engine.rules[ruleSecretValue], random(value)
+	rule, ok := s.engine.rules[ruleSecretValue], random(value) && (quote != 0 || !identifier(value))
 	switch kind {
 	case passwordName:
-		rule, ok = s.engine.rules[rulePassword], ok || passwordLike(value)
+		rule, ok = s.engine.rules[rulePassword], ok || passwordLike(value) && !typedArray(value)
 	case authName:
 		rule, ok = s.engine.rules[ruleBasic], userPass(value)
 	case tokenName:
@@ -284,24 +292,30 @@ func (s *search) unfinished(v, e int) {
 
 // valueEnd is where the value that starts at v ends.
 func (s *search) valueEnd(v int, quote byte) int {
-	e, limit := v, min(len(s.p), v+4*maxValue)
-	for e < limit {
-		c := s.p[e]
-		if quote != 0 && !inQuotes(c) || quote == 0 && !heldClass[c] || c == '\\' {
-			break
-		}
-		if quote == 0 && (c == ';' || c == '&' || c == '|') {
-			break
-		}
-		e++
+	of := s.engine.plain
+	if quote != 0 {
+		of = s.engine.quoted
 	}
+	e := s.runOf(of, v, min(len(s.p), v+4*maxValue))
 	for quote == 0 && e > v && (s.p[e-1] == '.' || s.p[e-1] == ':' || s.p[e-1] == '!' || s.p[e-1] == '?') {
 		e--
 	}
 	return e
 }
 
-// literalValue says whether [v, e) is a value and no expression, path or URL.
+// valueSets are the bytes of a value that stands in no quotes, and of one that
+// does.
+func valueSets() (plain, quoted *set) {
+	plain, quoted = &set{}, &set{}
+	for c := range plain {
+		b := byte(c)
+		plain[c] = heldClass[b] && b != '\\' && b != ';' && b != '&' && b != '|'
+		quoted[c] = inQuotes(b) && b != '\\'
+	}
+	return plain, quoted
+}
+
+// literalValue says whether [v, e) is a value and no expression, path, URL or URN.
 func literalValue(p []byte, v, e int) bool {
 	if e < len(p) && (p[e] == '(' || p[e] == '[' || p[e] == '{') || e+1 < len(p) && p[e] == '<' && p[e+1] != '/' {
 		return false
@@ -313,7 +327,7 @@ func literalValue(p []byte, v, e int) bool {
 			return false
 		}
 	}
-	return !bytes.Contains(value, []byte("://")) && !bytes.Contains(value, []byte("()"))
+	return !bytes.Contains(value, []byte("://")) && !bytes.Contains(value, []byte("()")) && !bytes.HasPrefix(value, []byte("urn:"))
 }
 
 // entryName is the name of a list entry, as in {"name": "DB_PASSWORD", "value":

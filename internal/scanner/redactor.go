@@ -97,14 +97,15 @@ func (r *Redactor) Close() error {
 	return r.err
 }
 
-// Findings returns what was found so far, in the order in which it was decided.
-// Their offsets are into the stream, or for an event stream into the text of the
+// Findings returns what was found so far, in the order in which it was decided:
+// the first thousand, and of those after them each that is graver than all before
+// it. Their offsets are into the stream, or for an event stream into the text of the
 // deltas or the event.
 func (r *Redactor) Findings() []Finding {
 	if r.events != nil {
 		return r.events.findings()
 	}
-	return r.text.findings
+	return r.text.found.list
 }
 
 // writerSink writes what a stream has decided on.

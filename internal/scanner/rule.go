@@ -72,11 +72,12 @@ const (
 type compiledRule struct {
 	Rule
 	expr   *regexp.Regexp
-	window int // bytes right of the prefix or value start that expr may need
+	ways   []linear // the same, where it can be matched without going back
+	window int      // bytes right of the prefix or value start that expr may need
 	action Action
 }
 
-func compileRule(r Rule) (*compiledRule, error) {
+func compileRule(r Rule, ss *sets) (*compiledRule, error) {
 	c := &compiledRule{Rule: r}
 	if r.Pattern == "" {
 		return c, nil
@@ -90,6 +91,7 @@ func compileRule(r Rule) (*compiledRule, error) {
 		return nil, fmt.Errorf("parsing the pattern: %w", err)
 	}
 	c.expr, c.window = expr, min(longest(tree), maxWindow)
+	c.ways = linearOf(tree, ss)
 	return c, nil
 }
 

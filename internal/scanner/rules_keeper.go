@@ -154,6 +154,16 @@ var ownRules = []Rule{
 	named("pagerduty-key", "PagerDuty key", Medium, `[A-Za-z0-9+_-]{20}`, "pagerduty"),
 }
 
+// standardKeys are the credentials that RFC 6749, 6750 and 7617 print as examples,
+// as publishedKeys has its own.
+var standardKeys = []uint64{
+	0x00cf4c781dc37003, 0x53f5da0aaa93d64c,
+	0x584b27d64ebc1b33, 0x6c96130f130ab0d6,
+	0xa35b81a7d7927b70, 0xad62d48d8b069026,
+	0xb8e148545b13c78b, 0xca7459e2b26776de,
+	0xcf4d418ed3de92d7, 0xe9974c507d2a8021,
+}
+
 func prefixed(id, description, pattern string, prefixes ...string) Rule {
 	return Rule{ID: id, Description: description, Type: TypeAPIKey, Confidence: High, Prefixes: prefixes,
 		Pattern: pattern, Entropy: 2.8, Source: keeperSource}

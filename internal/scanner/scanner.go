@@ -62,7 +62,7 @@ func New(c Config) (*Scanner, error) {
 	}
 	var all []*compiledRule
 	for _, r := range append(Rules(), c.Rules...) {
-		compiled, err := compileRule(r)
+		compiled, err := compileRule(r, &e.sets)
 		if err != nil {
 			return nil, fmt.Errorf("adding rule %q: %w", r.ID, err)
 		}
@@ -76,6 +76,8 @@ func New(c Config) (*Scanner, error) {
 	if err := s.setActions(c.Actions); err != nil {
 		return nil, err
 	}
+	plain, quoted := valueSets()
+	e.plain, e.quoted = e.sets.place(plain), e.sets.place(quoted)
 	e.prefixes, e.names = newPrefixes(all), newNames(all)
 	return s, nil
 }
@@ -157,7 +159,10 @@ func (f Finding) Redacts() bool {
 func (s *Scanner) Scan(p []byte, location string) []Finding {
 	found := s.engine.search(p, true)
 	defer found.release()
-	var list []Finding
+	if len(found.spans) == 0 {
+		return nil
+	}
+	list := make([]Finding, 0, len(found.spans))
 	for _, sp := range found.spans {
 		list = append(list, s.finding(sp, p, 0, location))
 	}

@@ -20,6 +20,9 @@ type engine struct {
 	rules    map[string]*compiledRule
 	prefixes *prefixes
 	names    *names
+	sets     sets
+	plain    int // the place of the set of a value's bytes
+	quoted   int // and of those of one in quotes
 	matchers []Matcher
 	searches sync.Pool
 	buffers  sync.Pool // of streams
@@ -57,13 +60,16 @@ type search struct {
 	hold    int  // what starts here or later may still change; len(p) when nothing may
 	pinned  bool // hold is where a secret's name or a key's first line puts it
 	spans   []span
-	yield   func(start, end int, name string)
-	scratch []byte
-	origin  []int32 // of each byte of scratch, its place in p
-	lowered [nameReach]byte
-	decoded int // runs with escapes are decoded up to here
-	sure    int // the end of the last span of high confidence
-	surest  int // and its index
+	reaches []reach // by set
+
+	lastCurl, nextCurl int // where curl's name stands left and right of what is looked at; -1: nowhere yet
+	yield              func(start, end int, name string)
+	scratch            []byte
+	origin             []int32 // of each byte of scratch, its place in p
+	lowered            [nameReach]byte
+	decoded            int // runs with escapes are decoded up to here
+	sure               int // the end of the last span of high confidence
+	surest             int // and its index
 }
 
 func (e *engine) take() *search {
@@ -84,7 +90,20 @@ func (e *engine) search(p []byte, final bool) *search {
 
 func (s *search) reset(p []byte, final bool, depth int) {
 	s.p, s.final, s.depth, s.hold, s.pinned, s.spans = p, final, depth, len(p), false, s.spans[:0]
-	s.decoded, s.sure, s.surest = 0, 0, 0
+	s.decoded, s.sure, s.surest, s.lastCurl, s.nextCurl = 0, 0, 0, -1, -1
+	s.forget()
+}
+
+// matches is the end of r's match at start, -1 where there is none.
+func (s *search) matches(r *compiledRule, start int) int {
+	limit := min(start+r.window, len(s.p))
+	if r.ways != nil {
+		return s.match(r.ways, start, limit)
+	}
+	if loc := r.expr.FindIndex(s.p[start:limit]); loc != nil {
+		return start + loc[1]
+	}
+	return -1
 }
 
 // release gives the search back. Its spans are not valid any more.
@@ -93,6 +112,9 @@ func (s *search) release() {
 	clear(s.scratch[:cap(s.scratch)])
 	if cap(s.scratch) > 4*MaxForm {
 		s.scratch, s.origin = nil, nil
+	}
+	if cap(s.spans) > maxFindings {
+		s.spans = nil
 	}
 	s.engine.searches.Put(s)
 }
@@ -176,14 +198,13 @@ func (s *search) confirm(l *literal, r *compiledRule, q int) {
 	if start < 0 {
 		return
 	}
-	window := s.p[start:min(start+r.window, len(s.p))]
-	loc := r.expr.FindIndex(window)
-	if loc == nil {
+	whole := s.matches(r, start)
+	if whole < 0 {
 		return
 	}
-	end := start + loc[1]
+	end := whole
 	var goesOn open
-	if loc[1] == maxWindow {
+	if whole-start == maxWindow {
 		end, goesOn = s.extend(end)
 	} else if !l.strong && s.inside(end) {
 		return
@@ -194,12 +215,15 @@ func (s *search) confirm(l *literal, r *compiledRule, q int) {
 		s.sure = last.end
 		return
 	}
-	secret := s.p[start : start+loc[1]]
+	secret := s.p[start:whole]
+	if r.ID == ruleJWT && !webHeader(secret) {
+		return
+	}
 	if published(secret) {
 		return
 	}
 	c := r.Confidence
-	if placeholder(secret) || entropy(secret) < r.Entropy {
+	if r.Entropy > 0 && entropy(secret) < r.Entropy || placeholder(secret) {
 		c = Low
 	}
 	if r.ID == ruleJWT {
@@ -256,27 +280,55 @@ func resolve(spans []span) []span {
 			continue
 		}
 		switch {
-		case sp.confidence == Low && last.confidence != Low: // a hint adds nothing
-		case sp.confidence != Low && last.confidence == Low:
+		case sp.hint() && !last.hint(): // it adds nothing
+		case !sp.hint() && last.hint():
 			*last = sp
 		default:
 			merged := *last
 			if sp.weight() > last.weight() {
-				merged = sp
+				merged = sp.from(last.start)
 			}
-			merged.start, merged.end, merged.open = last.start, max(last.end, sp.end), max(last.open, sp.open)
+			merged.end, merged.open = max(last.end, sp.end), max(last.open, sp.open)
 			*last = merged
 		}
 	}
 	return out
 }
 
-// weight ranks what overlaps: a vault's own value, then by confidence, and the
-// rule that says more than that something is random.
-func (sp span) weight() int {
-	w := map[Confidence]int{High: 8, Medium: 4, Low: 0}[sp.confidence]
+// from is sp with another start. What stands there is not its public prefix.
+func (sp span) from(start int) span {
+	if start != sp.start {
+		sp.start, sp.prefix = start, 0
+	}
+	return sp
+}
+
+// acts says whether the operator has it replaced, however doubtful it is.
+func (sp span) acts() bool {
+	return sp.rule != nil && (sp.rule.action == Block || sp.rule.action == Redact)
+}
+
+// hint says whether sp is nothing more.
+func (sp span) hint() bool { return sp.confidence == Low && !sp.acts() }
+
+// weight ranks what overlaps: a vault's own value, then what the operator has
+// blocked, then by confidence and what the operator has redacted, and the rule
+// that says more than that something is random.
+func (sp span) weight() (w int) {
 	if sp.rule == nil {
-		return w + 16
+		return 32
+	}
+	switch sp.confidence {
+	case High:
+		w = 8
+	case Medium:
+		w = 4
+	}
+	switch {
+	case sp.rule.action == Block:
+		w += 12
+	case sp.rule.action == Redact && sp.confidence != High: // which might block by itself
+		w += 3
 	}
 	if sp.rule.Type != TypeEntropy {
 		w += 2

@@ -8,6 +8,39 @@ const (
 	longWord   = 8        // token characters that are held back while they may go on
 )
 
+const maxFindings = 1000
+
+// findings are those of one input: the first maxFindings, and each later one that
+// is graver than all before it, so that an input full of secrets fills no memory
+// and is judged as all of them would have it.
+type findings struct {
+	list    []Finding
+	gravest int
+	left    bool // the last one was left out
+}
+
+func (l *findings) add(f Finding) {
+	gravity := 0
+	switch {
+	case f.Blocks():
+		gravity = 2
+	case f.Redacts():
+		gravity = 1
+	}
+	if l.left = len(l.list) >= maxFindings && gravity <= l.gravest; l.left {
+		return
+	}
+	l.gravest = max(l.gravest, gravity)
+	l.list = append(l.list, f)
+}
+
+// lengthen sets the end of the last one.
+func (l *findings) lengthen(end int) {
+	if !l.left {
+		l.list[len(l.list)-1].End = end
+	}
+}
+
 // sink takes what a stream has decided on, in order and without a gap.
 type sink interface {
 	pass(p []byte) error              // p goes on as it is
@@ -27,7 +60,7 @@ type stream struct {
 	sink     sink
 	location string
 	form     string
-	findings []Finding
+	found    findings
 
 	lent     *[]byte // what buf was borrowed from, if it was
 	buf      []byte  // lookBehind bytes that are decided on, then those that are not
@@ -109,7 +142,7 @@ func (t *stream) decide(final bool) error {
 		if sp.end <= t.settled {
 			continue
 		}
-		sp.start = max(sp.start, t.settled)
+		sp = sp.from(max(sp.start, t.settled))
 		if err := t.take(sp); err != nil {
 			return err
 		}
@@ -133,7 +166,7 @@ func (t *stream) take(sp span) error {
 	if t.form != "" && f.Form == "" {
 		f.Form = t.form
 	}
-	t.findings = append(t.findings, f)
+	t.found.add(f)
 	if !f.Redacts() {
 		return nil
 	}
@@ -175,7 +208,7 @@ func (t *stream) drop(final bool) error {
 		t.dropping = closed
 	}
 	t.settled = end
-	t.findings[len(t.findings)-1].End = t.base + end
+	t.found.lengthen(t.base + end)
 	if err := t.sink.replace(end-from, ""); err != nil {
 		return err
 	}

@@ -11,19 +11,36 @@ import (
 // percent-encoded URL within a percent-encoded query.
 const escapeDepth = 3
 
+const maxScratch = 256 << 10 // bytes of a buffer that is kept for the next text
+
 // scratch holds buffers for decoded text, so that escapes in clean text cost no
 // allocation.
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
-// scanEscaped appends the needles that stand in p behind percent-encoding or
-// JSON escapes. Only the stretches around such escapes are decoded as stand for
-// a byte that some needle has: outside of them nothing can be hidden.
-func (ix *index) scanEscaped(p []byte, found []span, depth int) []span {
-	var signs escapeSigns
+// signs say which escapes are undone at once.
+type signs uint8
+
+const (
+	percentSigns signs = 1 << iota
+	backslashSigns
+	allSigns = percentSigns | backslashSigns
+)
+
+// begins reports whether c begins an escape of those kinds.
+func (k signs) begins(c byte) bool {
+	return c == '%' && k&percentSigns != 0 || c == '\\' && k&backslashSigns != 0
+}
+
+// scanEscaped appends the needles that stand in p behind escapes of the given
+// kinds. Only the stretches around such escapes are decoded as stand for a byte
+// that some needle has: outside of them nothing can be hidden.
+func (ix *index) scanEscaped(p []byte, found []span, kinds signs, depth int) []span {
+	next := escapeSigns{kinds: kinds}
 	from := 0  // everything before it has been looked at
 	floor := 0 // no stretch begins before it, so that each byte is decoded once
+	mixed := 0 // everything before it has been looked at by one kind at a time
 	for {
-		at := signs.next(p, from)
+		at := next.after(p, from)
 		if at < 0 {
 			return found
 		}
@@ -44,20 +61,47 @@ func (ix *index) scanEscaped(p []byte, found []span, depth int) []span {
 		for begin > floor && ix.alphabet[p[begin-1]] {
 			begin--
 		}
-		found, floor = ix.scanStretch(p, begin, found, depth)
+		if kinds == allSigns && at >= mixed {
+			found, mixed = ix.scanMixed(p, at, found, depth)
+		}
+		found, floor = ix.scanStretch(p, begin, found, kinds, depth)
 		from = floor
 	}
 }
 
+// scanMixed looks at the text around at, as far as needles and escapes go, by
+// one kind of escapes at a time if it holds both: whoever undoes JSON escapes
+// leaves a percent sign as it is, and undoing both would change what follows it.
+// It returns where that text ends.
+func (ix *index) scanMixed(p []byte, at int, found []span, depth int) ([]span, int) {
+	begin, end := at, at
+	for begin > 0 && ix.alphabet[p[begin-1]] {
+		begin--
+	}
+	for end < len(p) && ix.alphabet[p[end]] {
+		end++
+	}
+	text := p[begin:end]
+	if bytes.IndexByte(text, '%') < 0 || bytes.IndexByte(text, '\\') < 0 {
+		return found, end
+	}
+	for _, kind := range []signs{percentSigns, backslashSigns} {
+		for _, hit := range ix.scanEscaped(text, nil, kind, depth) {
+			found = append(found, span{begin + hit.start, begin + hit.end, hit.name})
+		}
+	}
+	return found, end
+}
+
 // scanStretch decodes the stretch of p that begins at begin, and appends the
 // needles in it. It returns where the stretch ends.
-func (ix *index) scanStretch(p []byte, begin int, found []span, depth int) ([]span, int) {
+func (ix *index) scanStretch(p []byte, begin int, found []span, kinds signs, depth int) ([]span, int) {
 	buffer := scratch.Get().(*[]byte)
-	defer scratch.Put(buffer)
 	decoded := (*buffer)[:0]
+	defer func() { giveBack(buffer, decoded) }()
 	at := begin
 	for at < len(p) {
-		if c := p[at]; c != '%' && c != '\\' {
+		if c := p[at]; !kinds.begins(c) {
 			if !ix.alphabet[c] {
 				break
 			}
@@ -65,28 +109,36 @@ func (ix *index) scanStretch(p []byte, begin int, found []span, depth int) ([]sp
 			at++
 			continue
 		}
-		e, ok := ix.step(p, at)
+		e, ok := ix.step(p, at, kinds)
 		if !ok {
 			break
 		}
 		decoded = append(decoded, e.text[:e.length]...)
 		at += e.size
 	}
-	*buffer = decoded
 	if len(decoded) < minNeedle {
 		return found, at
 	}
 	hits := ix.scan(decoded, nil)
 	if depth+1 < escapeDepth {
-		hits = ix.scanEscaped(decoded, hits, depth+1)
+		hits = ix.scanEscaped(decoded, hits, allSigns, depth+1)
 	}
-	return ix.locate(p, begin, merge(hits), found), at
+	return ix.locate(p, begin, merge(hits), found, kinds), at
+}
+
+// giveBack leaves nothing of decoded in the buffer, and drops one that grew large.
+func giveBack(buffer *[]byte, decoded []byte) {
+	clear(decoded)
+	if cap(decoded) <= maxScratch {
+		*buffer = decoded
+		scratch.Put(buffer)
+	}
 }
 
 // step reads one byte or escape of a stretch; false where the stretch ends.
-func (ix *index) step(p []byte, at int) (escape, bool) {
+func (ix *index) step(p []byte, at int, kinds signs) (escape, bool) {
 	c := p[at]
-	if c == '%' || c == '\\' {
+	if kinds.begins(c) {
 		if e := unescape(p[at:]); e.valid() {
 			return e, ix.alphabet[e.text[0]]
 		}
@@ -96,11 +148,11 @@ func (ix *index) step(p []byte, at int) (escape, bool) {
 
 // locate appends hits, which count bytes of the decoded stretch, as spans of p.
 // They are sorted and do not overlap, so one walk finds them all.
-func (ix *index) locate(p []byte, begin int, hits, found []span) []span {
+func (ix *index) locate(p []byte, begin int, hits, found []span, kinds signs) []span {
 	at, count := begin, 0
 	walk := func(until int) {
 		for count < until {
-			e, _ := ix.step(p, at)
+			e, _ := ix.step(p, at, kinds)
 			at += e.size
 			count += int(e.length)
 		}
@@ -117,17 +169,18 @@ func (ix *index) locate(p []byte, begin int, hits, found []span) []span {
 // escapeSigns finds the signs that begin an escape, each sign by a search of
 // its own, which is quick where it is absent.
 type escapeSigns struct {
+	kinds              signs
 	percent, backslash int // the next one of each; below the asked position: not known
 	started            bool
 }
 
-// next returns the first sign of p at or after from, -1 where there is none.
-func (s *escapeSigns) next(p []byte, from int) int {
+// after returns the first sign of p at or after from, -1 where there is none.
+func (s *escapeSigns) after(p []byte, from int) int {
 	if !s.started || s.percent < from {
-		s.percent = indexFrom(p, '%', from)
+		s.percent = s.find(p, '%', from)
 	}
 	if !s.started || s.backslash < from {
-		s.backslash = indexFrom(p, '\\', from)
+		s.backslash = s.find(p, '\\', from)
 	}
 	s.started = true
 	if first := min(s.percent, s.backslash); first < len(p) {
@@ -136,8 +189,11 @@ func (s *escapeSigns) next(p []byte, from int) int {
 	return -1
 }
 
-// indexFrom is len(p) where c does not stand in p from from on.
-func indexFrom(p []byte, c byte, from int) int {
+// find is len(p) where c does not stand in p from from on, or is not looked for.
+func (s *escapeSigns) find(p []byte, c byte, from int) int {
+	if !s.kinds.begins(c) {
+		return len(p)
+	}
 	if i := bytes.IndexByte(p[from:], c); i >= 0 {
 		return from + i
 	}

@@ -42,7 +42,7 @@ func (ix *index) match(p []byte, yield func(start, end int, name string)) {
 		return
 	}
 	found := ix.scan(p, nil)
-	found = ix.scanEscaped(p, found, 0)
+	found = ix.scanEscaped(p, found, allSigns, 0)
 	for _, s := range merge(found) {
 		yield(s.start, s.end, s.name)
 	}

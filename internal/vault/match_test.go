@@ -255,6 +255,60 @@ func TestStructuredValueIsCoveredWhole(t *testing.T) {
 	}
 }
 
+// TestSpansAreWhatAStreamCanHoldBack is the scanner's side of the bargain: it
+// holds back a run without spaces, quotes, brackets and commas, and 16 KiB of it.
+func TestSpansAreWhatAStreamCanHoldBack(t *testing.T) {
+	a, b := rand.Text(), rand.Text()
+	for _, breaks := range []string{"(", "]", "{}", "<", "`", " ", ",", `"`, "é", "\u2028"} {
+		value := a + breaks + b
+		text := "x " + value + " y"
+		hits := matches(knowing(value), text)
+		if len(hits) != 2 {
+			t.Errorf("value with %q in it: got %d hits, want one for each part", breaks, len(hits))
+		}
+		for _, h := range hits {
+			if strings.Contains(text[h.start:h.end], breaks) {
+				t.Errorf("value with %q in it: got a hit across it", breaks)
+			}
+		}
+	}
+}
+
+func TestLongValueIsFoundByItsLengths(t *testing.T) {
+	var value string
+	for len(value) < 3000 {
+		value += rand.Text()
+	}
+	for name, form := range forms {
+		text := form(value)
+		at := 0
+		for _, h := range matches(knowing(value), text) {
+			if h.start > at+8 || h.end-h.start > 16<<10 {
+				t.Errorf("%s: got a hit at %d to %d after %d, want no gap and 16 KiB at most", name, h.start, h.end, at)
+			}
+			at = h.end
+		}
+		if at < len(text)-8 {
+			t.Errorf("%s: got hits up to %d, want up to the end at %d", name, at, len(text))
+		}
+	}
+}
+
+func TestOneKindOfEscapesIsUndoneWithoutTheOther(t *testing.T) {
+	key := rand.Text()
+	for name, c := range map[string]struct{ value, text string }{
+		"percent sign in the value, as JSON":        {key + `%41` + `\x`, key + `%41` + `\\x`},
+		"percent sign in the value, as JSON escape": {key + `%41`, unicodeEscapes(key+`%41`, 3)},
+		"backslash in the value, percent-encoded":   {`ab\n` + key, `%61b\n` + key},
+		"hexadecimal after a percent sign, as JSON": {key, `%` + unicodeEscapes(hex.EncodeToString([]byte(key)), 3)},
+		"value after a percent sign, as JSON":       {"ab" + key, `%ab` + unicodeEscapes(key, 2)},
+	} {
+		if hits := matches(knowing(c.value), c.text); len(hits) != 1 {
+			t.Errorf("%s: got hits %v, want one", name, hits)
+		}
+	}
+}
+
 func TestIndexStaysRightThroughManyChanges(t *testing.T) {
 	f := open(t)
 	ctx := context.Background()

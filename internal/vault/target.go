@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/superinstance/keeper/internal/secret"
@@ -27,7 +28,9 @@ func targets(v secret.Value) []target {
 	value := string(v.Expose())
 	var parts []string
 	for _, part := range pieces(value, 0) {
-		if isTelling(part) {
+		if strings.ContainsFunc(part, isBreak) { // nested too deep
+			parts = append(parts, tellingRuns(part)...)
+		} else if isTelling(part) {
 			parts = append(parts, part)
 		}
 	}
@@ -39,16 +42,38 @@ func targets(v secret.Value) []target {
 	}
 	seen := map[string]bool{value: true}
 	all := []target{{value: v, spare: parts[0] != value}}
-	if all[0].spare && strings.ContainsFunc(value, isControl) {
-		all = nil // a document is not looked for whole: its line ends vary
+	if len(value) > maxTarget || all[0].spare && strings.ContainsFunc(value, isBreak) {
+		all, seen = nil, map[string]bool{}
 	}
 	for _, part := range parts {
-		if !seen[part] {
-			seen[part] = true
-			all = append(all, target{value: secret.New([]byte(part))})
+		for _, text := range lengths(part) {
+			if !seen[text] {
+				seen[text] = true
+				all = append(all, target{value: secret.New([]byte(text))})
+			}
 		}
 	}
 	return all
+}
+
+// The scanner holds back 16 KiB of a run that goes on. A text of maxTarget bytes
+// is shorter than that in two layers of JSON escapes, each character escaped; of
+// a longer one each length is known.
+const (
+	maxTarget   = 440
+	lengthBytes = maxTarget / 2
+)
+
+// lengths cuts a long part into telling lengths; a short one is its own only one.
+func lengths(part string) (all []string) {
+	if len(part) <= maxTarget {
+		return []string{part}
+	}
+	for len(part) > maxTarget {
+		all, part = append(all, part[:lengthBytes]), part[lengthBytes:]
+	}
+	all = append(all, part)
+	return slices.DeleteFunc(all, func(s string) bool { return !isTelling(s) })
 }
 
 // pieces takes a value apart as far as it has structure: JSON, a URL, fields,
@@ -84,7 +109,12 @@ func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 func isBlank(r rune) bool { return r == ' ' || isControl(r) }
 
-func isSeparator(r rune) bool { return isBlank(r) || strings.ContainsRune(`;,&"'`, r) }
+// isSeparator reports whether r stands between the fields of a value.
+func isSeparator(r rune) bool { return r == ';' || r == '&' || isBreak(r) }
+
+// isBreak reports whether r ends the run that the scanner holds back while a
+// stream goes on. What a stream may cut in two is known by its parts alone.
+func isBreak(r rune) bool { return isBlank(r) || r > '~' || strings.ContainsRune("\"'`<>(){}[],", r) }
 
 // isDocument reports whether value is a JSON object or array.
 func isDocument(value string) bool {
