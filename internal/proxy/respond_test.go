@@ -316,7 +316,7 @@ func TestProvidersThatFailAreNamed(t *testing.T) {
 			}
 		}
 		panic(http.ErrAbortHandler)
-	}, func(c *proxy.Config) { c.ResponseHeaderTimeout = 50 * time.Millisecond })
+	}, func(c *proxy.Config) { c.ResponseHeaderTimeout = time.Second })
 	token := h.token("openai:*")
 	if a := h.do(h.request("GET", "openai/v1/silent", token, "")); a.status != 504 || a.header.Get("Keeper-Code") != "upstream_timeout" {
 		t.Errorf("silent: got %d %s", a.status, a.body)
