@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -43,6 +44,7 @@ func (w *writer) gather(first *write) []*write {
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
 	batch, awaited := []*write{first}, first.result != nil
+	runtime.Gosched() // callers who are about to decide share this commit
 	for len(batch) < batchEntries {
 		next, ok := w.next(awaited, timer.C)
 		if !ok {

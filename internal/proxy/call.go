@@ -67,8 +67,6 @@ func peer(r *http.Request) string {
 	return host
 }
 
-func (c *call) refusalShape() string { return c.route.Refusal }
-
 // record is what the log says of the call.
 func (p *Proxy) record(c *call) audit.Call {
 	return audit.Call{

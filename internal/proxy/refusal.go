@@ -125,7 +125,7 @@ func (p *Proxy) universalBody(r *refusal, requestID string) []byte {
 // writeRefusal answers in the shape that the route's clients show.
 func (p *Proxy) writeRefusal(w http.ResponseWriter, c *call, r *refusal) {
 	refusalHeaders(w.Header(), r)
-	switch c.refusalShape() {
+	switch p.refusalShape(c) {
 	case policy.RefusalSlack:
 		p.writeSlack(w, r)
 	case policy.RefusalGit:

@@ -48,7 +48,6 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 	c.provider = strings.ToLower(name)
 	c.path = path
 	w.Header().Set("Keeper-Request-Id", c.id)
-	p.findRoute(c)
 
 	// A call is in flight from before its token is looked at, so that keeper
 	// does not stop between the decision and its outcome.
@@ -84,14 +83,18 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 	}
 }
 
-// findRoute looks up how refusals of this call must look, before anything is
-// decided.
-func (p *Proxy) findRoute(c *call) {
+// refusalShape is how a refusal of this call must look, also where nothing is
+// decided yet.
+func (p *Proxy) refusalShape(c *call) string {
+	if c.route.Refusal != "" {
+		return c.route.Refusal
+	}
 	spec, err := policy.NewCall(c.spec())
 	if err != nil {
-		return // the pipeline refuses it, in the default shape
+		return policy.RefusalUniversal
 	}
-	c.route, _ = p.catalogue().Route(spec)
+	route, _ := p.catalogue().Route(spec)
+	return route.Refusal
 }
 
 func (c *call) spec() policy.CallSpec {
