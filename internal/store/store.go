@@ -87,6 +87,18 @@ type Import struct {
 	Digest []byte
 }
 
+// Exception is one value that the operator lets pass the scanner, named by a
+// keyed fingerprint, so that the row does not tell the value.
+type Exception struct {
+	Fingerprint string // the identity of the row
+	Rule        string // of the scanner, under which alone the value passes
+	Reason      string // the operator's, for people
+	CreatedBy   string // an agent's id, or "admin token"
+	CreatedAt   time.Time
+	ExpiresAt   time.Time
+	Seal        []byte // a keyed hash of all the rest: tells a row that was edited
+}
+
 // KeyState is a sealed key's place in its rotation.
 type KeyState string
 
@@ -101,7 +113,7 @@ const (
 // Key is a private key of keeper's own, sealed.
 type Key struct {
 	ID         string // the JWK thumbprint (RFC 7638) for signing keys
-	Purpose    string // "signing"
+	Purpose    string // "signing", "import" or "fingerprint"
 	State      KeyState
 	Public     []byte // PKIX, DER
 	KEKID      string

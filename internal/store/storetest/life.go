@@ -16,6 +16,7 @@ var lifeTests = map[string]func(*testing.T, *bench){
 		same(t, "keys", len(read(t, b.Keys)), 0)
 		same(t, "key-encryption keys", len(read(t, b.KEKs)), 0)
 		same(t, "imports", len(read(t, b.Imports)), 0)
+		same(t, "exceptions", len(read(t, b.Exceptions)), 0)
 		totals, err := b.AuditTotals(t.Context())
 		ok(t, "AuditTotals", err)
 		same(t, "totals", totals, store.AuditTotals{})
@@ -32,6 +33,7 @@ var lifeTests = map[string]func(*testing.T, *bench){
 		ok(t, "PutKEK", b.PutKEK(t.Context(), kek("k1", true)))
 		ok(t, "PutKeys", b.PutKeys(t.Context(), []store.Key{key("s", store.Current)}))
 		ok(t, "PutImport", b.PutImport(t.Context(), store.Import{Name: "N", Digest: []byte{1}}))
+		ok(t, "PutException", b.PutException(t.Context(), exception("f")))
 		ok(t, "AppendAudit", b.AppendAudit(t.Context(), entries(1, 3)))
 		b.reopen(t)
 		same(t, "agents", read(t, b.Agents), []store.Agent{inUTC(agent("a"))})
@@ -42,6 +44,7 @@ var lifeTests = map[string]func(*testing.T, *bench){
 		same(t, "key-encryption keys", read(t, b.KEKs), []store.KEK{kek("k1", true)})
 		same(t, "keys", read(t, b.Keys), []store.Key{key("s", store.Current)})
 		same(t, "imports", read(t, b.Imports), []store.Import{{Name: "N", Digest: []byte{1}}})
+		same(t, "exceptions", read(t, b.Exceptions), []store.Exception{exception("f")})
 		sameEntries(t, search(t, b, store.AuditFilter{Limit: 10}), newestFirst(entries(1, 3)))
 	},
 	"a call whose context has ended changes nothing": func(t *testing.T, b *bench) {

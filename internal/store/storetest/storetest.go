@@ -57,6 +57,13 @@ type Imports interface {
 	PutImport(ctx context.Context, i store.Import) error
 }
 
+// Exceptions is what a database does with the values that the scanner lets pass.
+type Exceptions interface {
+	PutException(ctx context.Context, e store.Exception) error
+	Exceptions(ctx context.Context) ([]store.Exception, error)
+	DeleteException(ctx context.Context, fingerprint string) error
+}
+
 // Audit is what a database does with the audit log.
 type Audit interface {
 	AppendAudit(ctx context.Context, entries []store.AuditEntry) error
@@ -72,6 +79,7 @@ type Store interface {
 	Credentials
 	Keys
 	Imports
+	Exceptions
 	Audit
 	Ping(ctx context.Context) error
 	Close() error
@@ -84,7 +92,7 @@ type Database func(t *testing.T) (open func() Store)
 // Run runs the suite. Each of its tests has a database of its own.
 func Run(t *testing.T, database Database) {
 	for _, tests := range []map[string]func(*testing.T, *bench){
-		lifeTests, agentTests, tokenTests, credentialTests, keyTests, auditTests, concurrencyTests,
+		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, auditTests, concurrencyTests,
 	} {
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
