@@ -154,8 +154,27 @@ func (e auditEntry) summary() string {
 	return strings.Join(parts, " ")
 }
 
+// finding is what a table has of a finding: its rule, and what
+// `keeper scan allow` takes.
+type finding struct {
+	Rule        string `json:"rule"`
+	Fingerprint string `json:"fingerprint"`
+	Exempt      bool   `json:"exempt"`
+}
+
+func (f finding) String() string {
+	text := f.Rule
+	if f.Fingerprint != "" {
+		text += "(" + f.Fingerprint + ")"
+	}
+	if f.Exempt {
+		text += " let pass"
+	}
+	return text
+}
+
 // brief is a detail in few words: a text, a number, a list of texts, or the
-// rules of a list of findings. Anything else is left out.
+// rules and fingerprints of a list of findings. Anything else is left out.
 func brief(detail json.RawMessage) string {
 	var text string
 	if json.Unmarshal(detail, &text) == nil {
@@ -165,15 +184,13 @@ func brief(detail json.RawMessage) string {
 	if json.Unmarshal(detail, &texts) == nil {
 		return strings.Join(texts, ",")
 	}
-	var findings []struct {
-		Rule string `json:"rule"`
-	}
+	var findings []finding
 	if json.Unmarshal(detail, &findings) == nil {
-		var rules []string
+		var shown []string
 		for _, f := range findings {
-			rules = append(rules, f.Rule)
+			shown = append(shown, f.String())
 		}
-		return strings.Join(slices.Compact(rules), ",")
+		return strings.Join(slices.Compact(shown), ",")
 	}
 	if strings.HasPrefix(string(detail), "{") {
 		return ""

@@ -54,6 +54,8 @@ type Config struct {
 	ProviderListen map[string]string `yaml:"providerListen"`
 	// Scan says what a rule of the scanner does: block, redact, warn or allow.
 	Scan map[string]string `yaml:"scan"`
+	// ScanRules are the operator's own rules of the scanner.
+	ScanRules []ScanRule `yaml:"scanRules"`
 	// Limits bound what callers can take.
 	Limits LimitsConfig `yaml:"limits"`
 	// AllowedOrigins are web origins that may call keeper from a browser.

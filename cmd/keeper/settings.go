@@ -12,7 +12,6 @@ import (
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/policy/scope"
-	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/secret"
 	"github.com/superinstance/keeper/internal/server"
 	"github.com/superinstance/keeper/internal/vault"
@@ -73,6 +72,10 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 	if err != nil {
 		return server.Config{}, err
 	}
+	rules, err := c.checkedRules()
+	if err != nil {
+		return server.Config{}, err
+	}
 	out := server.Config{
 		DataDir: c.Data, Addr: firstOf(c.Addr, server.DefaultAddr), AdminAddr: c.AdminAddr,
 		TLS:          server.TLS(c.TLS),
@@ -81,11 +84,8 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		Imports:      a.secretVariables(),
 		MaxBodyBytes: c.Limits.BodyBytes, AuthFailuresPerSecond: c.Limits.AuthFailuresPerSecond,
 		ResponseHeaderTimeout: c.Limits.ResponseHeader, StopTimeout: c.Limits.Stop,
-		ScanActions: map[string]scanner.Action{}, AllowedOrigins: c.AllowedOrigins,
+		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
 		Version: version(), Logger: logger,
-	}
-	for rule, action := range c.Scan {
-		out.ScanActions[rule] = scanner.Action(action)
 	}
 	if out.AdminToken, err = a.adminToken(c.AdminTokenFile); err != nil {
 		return server.Config{}, err

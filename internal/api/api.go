@@ -17,6 +17,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/vault"
@@ -29,7 +30,9 @@ type Config struct {
 	Catalogue func() *policy.Catalogue
 	Vault     *vault.Vault
 	Scanner   *scanner.Scanner
-	Audit     *audit.Log
+	// Exceptions is the list that the Scanner asks too.
+	Exceptions *exception.List
+	Audit      *audit.Log
 	// Ready reports why a call could not be served now; nil where it could.
 	Ready   func(ctx context.Context) error
 	Version string // may be empty
@@ -48,19 +51,20 @@ type Config struct {
 
 // API is the management routes. It is safe for concurrent use.
 type API struct {
-	auth      *auth.Authority
-	failures  *auth.Failures
-	catalogue func() *policy.Catalogue
-	vault     *vault.Vault
-	scanner   *scanner.Scanner
-	audit     *audit.Log
-	ready     func(ctx context.Context) error
-	checks    singleflight.Group // health checks under way
-	version   string
-	keyFile   string
-	origins   *origins
-	logger    *slog.Logger
-	now       func() time.Time
+	auth       *auth.Authority
+	failures   *auth.Failures
+	catalogue  func() *policy.Catalogue
+	vault      *vault.Vault
+	scanner    *scanner.Scanner
+	exceptions *exception.List
+	audit      *audit.Log
+	ready      func(ctx context.Context) error
+	checks     singleflight.Group // health checks under way
+	version    string
+	keyFile    string
+	origins    *origins
+	logger     *slog.Logger
+	now        func() time.Time
 
 	all    http.Handler
 	public http.Handler
@@ -78,7 +82,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		audit: c.Audit, ready: c.Ready, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 	}
 	if a.logger == nil {
 		a.logger = slog.Default()
@@ -98,7 +102,7 @@ func New(c Config) (*API, error) {
 func (c *Config) check() error {
 	for name, missing := range map[string]bool{
 		"Auth": c.Auth == nil, "Failures": c.Failures == nil, "Catalogue": c.Catalogue == nil,
-		"Vault": c.Vault == nil, "Scanner": c.Scanner == nil, "Audit": c.Audit == nil, "Ready": c.Ready == nil,
+		"Vault": c.Vault == nil, "Scanner": c.Scanner == nil, "Exceptions": c.Exceptions == nil, "Audit": c.Audit == nil, "Ready": c.Ready == nil,
 	} {
 		if missing {
 			return errors.New("no " + name)

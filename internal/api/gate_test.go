@@ -37,6 +37,9 @@ var contract = []struct {
 	{"POST", "/keys/rotate", "*", `{"purpose":"signing"}`, 1 << 20, false},
 	{"GET", "/audit", "keeper:audit", "", 0, false},
 	{"POST", "/scan", "keeper:scan", `{"text":"t","context":"c"}`, 16 << 20, false},
+	{"GET", "/scan/exceptions", "*", "", 0, false},
+	{"POST", "/scan/exceptions", "*", `{"fingerprint":"f","rule":"r","reason":"w","ttlHours":1}`, 1 << 20, false},
+	{"DELETE", "/scan/exceptions/f", "*", "", 0, false},
 	{"GET", "/providers", "keeper:read", "", 0, false},
 	{"GET", "/openapi.json", "keeper:read", "", 0, false},
 }

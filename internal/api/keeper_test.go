@@ -21,6 +21,7 @@ import (
 	"github.com/superinstance/keeper/internal/api"
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/scanner"
@@ -65,14 +66,15 @@ type settings struct {
 // keeper is a real one, with its store in a folder of the test's own. At its
 // end every answer and log line is searched for the secret that it holds.
 type keeper struct {
-	t      *testing.T
-	store  *brittleStore
-	auth   *auth.Authority
-	audit  *audit.Log
-	all    *httptest.Server
-	public *httptest.Server
-	admin  string // the admin token
-	canary string // a secret in the vault, of provider "canary"
+	t          *testing.T
+	store      *brittleStore
+	auth       *auth.Authority
+	audit      *audit.Log
+	exceptions *exception.List
+	all        *httptest.Server
+	public     *httptest.Server
+	admin      string // the admin token
+	canary     string // a secret in the vault, of provider "canary"
 
 	mu   sync.Mutex // guards seen
 	seen bytes.Buffer
@@ -97,7 +99,11 @@ func newKeeper(t *testing.T, c settings) *keeper {
 		DefaultScopes: defaults, PendingLimit: 2, AdminToken: secret.New([]byte(k.admin)), Now: c.now, Logger: logger,
 	})
 	must(t, err)
-	found, err := scanner.New(scanner.Config{Matchers: []scanner.Matcher{held}})
+	key, err := held.Fingerprints(ctx)
+	must(t, err)
+	k.exceptions, err = exception.Open(ctx, exception.Config{Store: k.store, Key: key, Log: k.audit, Now: c.now, Logger: logger})
+	must(t, err)
+	found, err := scanner.New(scanner.Config{Matchers: []scanner.Matcher{held}, Exceptions: k.exceptions})
 	must(t, err)
 	k.serve(c, held, found, filepath.Join(dir, "key"), logger)
 	t.Cleanup(func() {
@@ -124,7 +130,7 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 	}
 	a, err := api.New(api.Config{
 		Auth: k.auth, Failures: auth.NewFailures(c.failures, c.now), Catalogue: c.catalogue, Vault: held,
-		Scanner: found, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile,
+		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile,
 		AllowedOrigins: c.origins, Registration: c.registration, Logger: logger, Now: c.now,
 	})
 	must(k.t, err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/vault"
@@ -130,6 +131,7 @@ func particular(err error) (reply, bool) {
 		own      *fieldError
 		ofAuth   *auth.FieldError
 		ofVault  *vault.FieldError
+		ofList   *exception.FieldError
 		lack     *lackError
 		exceeded *auth.ScopeError
 	)
@@ -140,6 +142,8 @@ func particular(err error) (reply, bool) {
 		return badField(ofAuth.Field, ofAuth.Mend), true
 	case errors.As(err, &ofVault):
 		return badField(ofVault.Field, ofVault.Mend), true
+	case errors.As(err, &ofList):
+		return badField(ofList.Field, ofList.Mend), true
 	case errors.As(err, &lack):
 		return reply{http.StatusForbidden, "scope_denied", "This needs a token with the scope " + lack.needs.String() + "."}, true
 	case errors.As(err, &exceeded):

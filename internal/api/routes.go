@@ -47,6 +47,9 @@ func (s *surface) routes() error {
 
 	handle(s, route{id: "audit", method: get, path: root + "/audit", summary: "Read the audit log", needs: scope.Keeper(scope.Audit)}, s.entries)
 	handle(s, route{id: "scan", method: post, path: root + "/scan", summary: "Look for secrets in a text", needs: scope.Keeper(scope.Scan), limit: scanBodyLimit}, s.scan)
+	handle(s, route{id: "listExceptions", method: get, path: root + "/scan/exceptions", summary: "List the values that the scanner lets pass, by fingerprint", needs: everything}, s.exceptionList)
+	handle(s, route{id: "allowValue", method: post, path: root + "/scan/exceptions", summary: "Let one value pass the scanner for a time", needs: everything}, s.allow)
+	handle(s, route{id: "disallowValue", method: remove, path: root + "/scan/exceptions/{fingerprint}", summary: "Let a value pass no longer", needs: everything}, s.disallow)
 	handle(s, route{id: "listProviders", method: get, path: root + "/providers", summary: "List the providers and what their scopes cover", needs: read}, s.providers)
 	handle(s, route{id: "openapi", method: get, path: root + "/openapi.json", summary: "This description", needs: read}, s.describe)
 

@@ -29,13 +29,16 @@ type facts struct {
 }
 
 // Finding is what the log says of a secret that was found: which rule, where,
-// in what form, and never the value.
+// in what form, and never the value. Its fingerprint, which is keyed, is what an
+// operator lets that one value pass by; Exempt says that he did.
 type Finding struct {
-	Type       string `json:"type"`
-	Rule       string `json:"rule"`
-	Location   string `json:"location"`
-	Form       string `json:"form,omitempty"`
-	Confidence string `json:"confidence"`
+	Type        string `json:"type"`
+	Rule        string `json:"rule"`
+	Location    string `json:"location"`
+	Form        string `json:"form,omitempty"`
+	Confidence  string `json:"confidence"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Exempt      bool   `json:"exempt,omitempty"`
 }
 
 // Call describes a proxied call without its query, headers or body. Path is
@@ -121,6 +124,30 @@ func (e TextScanned) describe() facts {
 		return facts{"scan.passed", e.Agent, "", RiskNormal}
 	}
 	return facts{"scan.blocked", e.Agent, "", RiskWarning}
+}
+
+// ExceptionCreated says that from now on the scanner lets one value pass, or
+// that what was said of it before is replaced. Reason is the operator's, in
+// which the caller has found no secret.
+type ExceptionCreated struct {
+	Fingerprint string `json:"fingerprint"`
+	Rule        string `json:"rule"`
+	Reason      string `json:"reason"`
+	ExpiresAt   string `json:"expiresAt"` // RFC 3339, UTC
+}
+
+func (e ExceptionCreated) describe() facts {
+	return facts{"exception.created", "", "", RiskWarning}
+}
+
+// ExceptionRemoved says that the scanner lets a value pass no more.
+type ExceptionRemoved struct {
+	Fingerprint string `json:"fingerprint"`
+	Rule        string `json:"rule"`
+}
+
+func (e ExceptionRemoved) describe() facts {
+	return facts{"exception.removed", "", "", RiskNormal}
 }
 
 // VaultModified is a change of a secret: Action is "set", "rotated",

@@ -42,6 +42,23 @@ func (p *Proxy) newDecodedSink(encodings []string, scan *scanner.BodyScan, limit
 	return s, nil
 }
 
+// located returns what was found in a body, once it is decoded, with the places in
+// its structure, for which the body is read again.
+func (p *Proxy) located(c *call, b *body, found []scanner.Finding) []scanner.Finding {
+	if len(found) == 0 {
+		return nil
+	}
+	src := b.open()
+	defer src.Close()
+	decoder, err := scanner.NewDecoder(strings.Join(c.header.Values("Content-Encoding"), ","), src)
+	if err != nil { // which it was not when the body came in
+		return found
+	}
+	defer decoder.Close()
+	p.scanner.Locate(decoder, c.header.Get("Content-Type"), found)
+	return found
+}
+
 // decode brings what decoder reads to scan. It runs on a goroutine of its own,
 // where a panic over what an agent sent would end keeper.
 func decode(scan io.Writer, decoder io.ReadCloser, limit int64) (err error) {

@@ -188,10 +188,10 @@ func validHeader(name, value string) bool {
 
 // envelopeRefusal is a refusal as an envelope caller gets it.
 type envelopeRefusal struct {
-	Error        string            `json:"error"`
-	Code         string            `json:"code"`
-	RequestID    string            `json:"requestId"`
-	ScanFindings []scanner.Finding `json:"scanFindings,omitempty"`
+	Error        string         `json:"error"`
+	Code         string         `json:"code"`
+	RequestID    string         `json:"requestId"`
+	ScanFindings []shownFinding `json:"scanFindings,omitempty"`
 }
 
 func (p *Proxy) writeEnvelopeRefusal(w http.ResponseWriter, c *call, r *refusal) {
@@ -200,7 +200,7 @@ func (p *Proxy) writeEnvelopeRefusal(w http.ResponseWriter, c *call, r *refusal)
 		sentence = "Authentication token required"
 	}
 	refusalHeaders(w.Header(), r)
-	writeJSON(w, kindOf(r.code).status, envelopeRefusal{sentence, r.code, c.id, r.findings})
+	writeJSON(w, kindOf(r.code).status, envelopeRefusal{sentence, r.code, c.id, shownFindings(r.findings)})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -244,18 +244,15 @@ func (a *collector) Write(p []byte) (int, error) {
 
 // reply is what an envelope caller gets.
 type reply struct {
-	Status   int               `json:"status"`
-	Body     any               `json:"body"`
-	Findings []scanner.Finding `json:"responseScanFindings"`
+	Status   int            `json:"status"`
+	Body     any            `json:"body"`
+	Findings []shownFinding `json:"responseScanFindings"`
 }
 
 // write answers with the provider's status and its JSON, else its text, else
 // its bytes in base64.
 func (a *collector) write(w http.ResponseWriter, findings []scanner.Finding) {
-	if findings == nil {
-		findings = []scanner.Finding{}
-	}
-	answer := reply{Status: a.status, Findings: findings}
+	answer := reply{Status: a.status, Findings: shownFindings(findings)}
 	body := a.body.Bytes()
 	media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	switch {

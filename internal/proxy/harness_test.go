@@ -96,7 +96,7 @@ func (v *testVault) Inject(ctx context.Context, r audit.Receipt, req *http.Reque
 	return clone, nil
 }
 
-func (v *testVault) Match(p []byte, yield func(start, end int, name string)) {
+func (v *testVault) Match(p []byte, _ []uint64, _ int, yield func(start, end int, name string)) {
 	for from := 0; ; {
 		i := strings.Index(string(p[from:]), v.key)
 		if i < 0 {

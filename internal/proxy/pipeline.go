@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -233,12 +234,10 @@ func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Find
 	findings = append(findings, p.scanner.ScanHead(&url.URL{Path: unescaped(c.path), RawPath: c.path, RawQuery: c.rawQuery}, head)...)
 	c.shown = p.shownPath(c.path, len(findings) > 0)
 	findings = append(findings, in.findings...)
-	for _, f := range findings {
-		if f.Blocks() {
-			no := refuse(codeSecret, blockedSentence(f))
-			no.findings = findings
-			return nil, no
-		}
+	if slices.ContainsFunc(findings, scanner.Finding.Blocks) {
+		no := refuse(codeSecret, blockedSentence(findings))
+		no.findings = findings
+		return nil, no
 	}
 	return findings, nil
 }
@@ -269,7 +268,7 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 		return refuse(codeUndecodable, "the request body cannot be scanned")
 	}
 	c.sent = in.body.size
-	in.findings = append(scan.Findings(), sink.findings()...)
+	in.findings = append(p.located(c, in.body, scan.Findings()), sink.findings()...)
 	return nil
 }
 

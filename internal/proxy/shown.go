@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/scanner"
@@ -43,7 +44,7 @@ func shorten(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return s[:n] + "…"
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 // recorded is what the log has of findings.
@@ -52,9 +53,10 @@ func recorded(fs []scanner.Finding) []audit.Finding {
 		return nil
 	}
 	out := make([]audit.Finding, 0, min(len(fs), maxRecorded))
-	for _, f := range fs[:min(len(fs), maxRecorded)] {
+	for _, f := range scanner.Gravest(fs, maxRecorded) {
 		out = append(out, audit.Finding{
-			Type: string(f.Type), Rule: f.Rule, Location: f.Location, Form: f.Form, Confidence: string(f.Confidence),
+			Type: f.Type, Rule: f.Rule, Location: f.Location, Form: f.Form, Confidence: string(f.Confidence),
+			Fingerprint: f.Fingerprint, Exempt: f.Exempt,
 		})
 	}
 	return out
@@ -63,9 +65,58 @@ func recorded(fs []scanner.Finding) []audit.Finding {
 // maxRecorded bounds the findings in one entry.
 const maxRecorded = 32
 
-func blockedSentence(f scanner.Finding) string {
-	return fmt.Sprintf("this request was blocked: it holds a secret (%s, rule %s) at %s; take it out and try again",
-		f.Description, f.Rule, f.Location)
+// shownFinding is a finding as its agent sees it. Its fingerprint is the
+// operator's: with it an agent could tell whether another value is the same.
+type shownFinding struct {
+	Type        string             `json:"type"`
+	Rule        string             `json:"rule"`
+	Location    string             `json:"location"`
+	Form        string             `json:"form,omitempty"`
+	Preview     string             `json:"preview"`
+	Confidence  scanner.Confidence `json:"confidence"`
+	Description string             `json:"description"`
+	Exempt      bool               `json:"exempt,omitempty"`
+	Start       int                `json:"start"`
+	End         int                `json:"end"`
+}
+
+func shownFindings(fs []scanner.Finding) []shownFinding {
+	out := make([]shownFinding, len(fs))
+	for i, f := range fs {
+		out[i] = shownFinding{
+			f.Type, f.Rule, f.Location, f.Form, f.Preview, f.Confidence, f.Description, f.Exempt, f.Start, f.End,
+		}
+	}
+	return out
+}
+
+const (
+	shownPlaceBytes       = 320
+	shownDescriptionBytes = 96
+)
+
+// blockedSentence tells the agent's developer what to take out, and where: the
+// first of the findings that block, which there is.
+func blockedSentence(fs []scanner.Finding) string {
+	var first scanner.Finding
+	n := 0
+	for _, f := range fs {
+		if f.Blocks() {
+			if n++; n == 1 {
+				first = f
+			}
+		}
+	}
+	what := "a secret"
+	if n > 1 {
+		what = fmt.Sprintf("%d secrets, the first", n)
+	}
+	place := shorten(first.Location, shownPlaceBytes)
+	if first.Form != "" {
+		place += " (" + shorten(first.Form, shownNameBytes) + ")"
+	}
+	return fmt.Sprintf("this request was blocked: it holds %s in %s: %s, rule %s; take it out and try again",
+		what, place, shorten(first.Description, shownDescriptionBytes), shorten(first.Rule, shownNameBytes))
 }
 
 // riskOf is the risk of a refusal.

@@ -112,6 +112,29 @@ func TestInputFullOfSecretsKeepsTheGravestFinding(t *testing.T) {
 	}
 }
 
+func TestSecretBehindManyDoubtfulOnesIsFoundAsByItself(t *testing.T) {
+	s := newScanner(t, scanner.Config{})
+	r := newRand(5)
+	flood := string(stuffed(r, 200<<10, func() string { return "password=" + pick(r, alnum, 10) + "1aB " }))
+	tail := "password=" + pick(r, alnum, 8) + "1-" + gitHubToken(2) + " " // of which the name's value and the token overlap
+	want := s.Scan([]byte(tail), "body")
+	if len(want) != 1 || !want[0].Blocks() || want[0].Start != len("password=") {
+		t.Fatalf("got %+v, want one finding, of the whole value", want)
+	}
+	for _, text := range []string{flood + tail, flood + tail + flood} {
+		found := scanBody(t, s, text)
+		last := found[len(found)-1]
+		if last.Start -= len(flood); last.Start != want[0].Start || last.End-len(flood) != want[0].End || last.Rule != want[0].Rule {
+			t.Errorf("got %+v, want %+v", last, want[0])
+		}
+	}
+	s = newScanner(t, scanner.Config{Actions: map[string]scanner.Action{"password": scanner.Block}})
+	flood = string(stuffed(r, 200<<10, func() string { return "api_key=" + pick(r, alnum, 20) + "1aB " }))
+	if found := scanBody(t, s, flood+"password="+pick(r, alnum, 10)+"1aB"); !found[len(found)-1].Blocks() {
+		t.Errorf("got %+v last, want the password, which the operator has blocked", found[len(found)-1])
+	}
+}
+
 // TestRulesMatchAsTheirExpressionsDo is about patterns that are matched without
 // the regular expression: what is found must be what that would have found.
 func TestRulesMatchAsTheirExpressionsDo(t *testing.T) {

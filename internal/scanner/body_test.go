@@ -53,6 +53,7 @@ func FuzzChunkingDoesNotChangeFindings(f *testing.F) {
 	for i, l := range streamSamples(f) {
 		f.Add([]byte(l.text()), uint16(i+1))
 	}
+	f.Add([]byte("the Api.keY0( \"X"+strings.Repeat("0", 14)+"!000000000A\""), uint16(6)) // a hint, the end of which may be the first of several pieces
 	f.Fuzz(func(t *testing.T, p []byte, n uint16) {
 		if len(p) > 8<<10 {
 			return

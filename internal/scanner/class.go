@@ -44,6 +44,7 @@ func makeHeldClass() (t [256]bool) {
 	for _, c := range []byte("\"'`<>(){}[],") {
 		t[c] = false
 	}
+	t[0] = true // every other byte of UTF-16
 	return t
 }
 

@@ -55,10 +55,7 @@ func uuidOf(r *rand.Rand) string {
 }
 
 // cleanKinds makes traffic without a secret. Each sample is about size bytes.
-var cleanKinds = []struct {
-	name   string
-	sample func(r *rand.Rand, size int) []byte
-}{
+var cleanKinds = []textKind{
 	{"chat", chat},
 	{"ids", lines(idLine)},
 	{"base64", func(r *rand.Rand, size int) []byte {

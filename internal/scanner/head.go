@@ -28,7 +28,7 @@ func (s *Scanner) ScanHead(u *url.URL, h http.Header) []Finding {
 		list = append(list, s.Scan([]byte(u.EscapedFragment()), "fragment")...)
 	}
 	for _, name := range sortedNames(h) {
-		found := s.Scan([]byte(name), "header")
+		found := s.scanHeaderName(name)
 		list = append(list, found...)
 		for _, value := range h[name] {
 			list = append(list, s.scanHeader(name, value, place("header", name, found))...)
@@ -53,6 +53,28 @@ func sortedNames(h http.Header) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// scanHeaderName scans a header's name in small letters and in capitals as well:
+// net/http has changed the case in which it was sent.
+func (s *Scanner) scanHeaderName(name string) []Finding {
+	list := s.Scan([]byte(name), "header")
+	for _, form := range []string{strings.ToLower(name), strings.ToUpper(name)} {
+		if form == name {
+			continue
+		}
+		for _, f := range s.Scan([]byte(form), "header") {
+			if !slices.ContainsFunc(list, f.repeats) {
+				list = append(list, f)
+			}
+		}
+	}
+	return list
+}
+
+// repeats says whether o tells all that f does of the same text.
+func (f Finding) repeats(o Finding) bool {
+	return o.Rule == f.Rule && o.Start < f.End && f.Start < o.End && o.gravity() >= f.gravity()
 }
 
 // headerText is a header as a line of text, in which its name is left of its
@@ -80,14 +102,14 @@ func (s *Scanner) scanHeader(name, value, place string) []Finding {
 
 // bareCredential reports a header that bears nothing but a random value.
 func (s *Scanner) bareCredential(name, value, place string) (Finding, bool) {
-	r := s.engine.rules[ruleAuthHeader]
+	r := s.engine.lanes.authHeader
 	if r.action == Allow || !slices.ContainsFunc(authHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
 		return Finding{}, false
 	}
 	if !random([]byte(value)) {
 		return Finding{}, false
 	}
-	sp := span{end: len(value), rule: r, confidence: r.Confidence}
+	sp := &span{end: len(value), rule: r, confidence: r.Confidence}
 	return s.finding(sp, []byte(value), 0, place), true
 }
 
@@ -97,7 +119,7 @@ func (s *Scanner) bareCredential(name, value, place string) (Finding, bool) {
 func (s *Scanner) RedactHeader(h http.Header) []Finding {
 	var list []Finding
 	for _, name := range sortedNames(h) {
-		found := s.Scan([]byte(name), "header")
+		found := s.scanHeaderName(name)
 		list = append(list, found...)
 		if slices.ContainsFunc(found, Finding.Redacts) {
 			delete(h, name)

@@ -1,54 +1,56 @@
 package scanner
 
-import (
-	"bytes"
-	"encoding/base64"
-	"slices"
-)
+import "bytes"
 
 const (
 	maxAuthority  = 512 // bytes of a URL's authority
 	maxCommand    = 400 // bytes between curl and its credential
-	keyHeader     = 128 // bytes of the line that begins a private key
-	keyPreamble   = 512 // bytes between that line and the key itself
-	keyLine       = 40  // base64 characters that make a key of it
-	keyShort      = 8   // that do where they begin as a key does
-	keyCarry      = 96  // bytes of a key's end marker that may be cut off
 	botTokenAfter = 35  // bytes of a Telegram token right of its colon
 )
 
-var (
-	keyMark   = []byte("VATE KEY")
-	keyBegin  = []byte("-----BEGIN")
-	keyEnd    = []byte("-----END")
-	keyDashes = []byte("-----")
-	curlName  = []byte("curl ")
-)
+var curlName = []byte("curl ")
 
 // databases are the schemes whose password opens a database.
-var databases = []string{
-	"postgres", "postgresql", "mysql", "mariadb", "mongodb", "mongodb+srv", "redis", "rediss", "amqp", "amqps", "mssql",
-	"sqlserver", "clickhouse", "cockroachdb", "couchdb", "neo4j", "bolt", "nats", "kafka", "ftp", "sftp", "smtp", "smtps", "ldap", "ldaps",
+var databases = map[string]bool{
+	"postgres": true, "postgresql": true, "mysql": true, "mariadb": true, "mongodb": true, "mongodb+srv": true,
+	"redis": true, "rediss": true, "amqp": true, "amqps": true, "mssql": true, "sqlserver": true, "clickhouse": true,
+	"cockroachdb": true, "couchdb": true, "neo4j": true, "bolt": true, "nats": true, "kafka": true,
+	"ftp": true, "sftp": true, "smtp": true, "smtps": true, "ldap": true, "ldaps": true,
+}
+
+// lanes are the rules that have code of their own, so that none is looked up by its
+// id.
+type lanes struct {
+	bearer, basic, secretValue, password, url, database, curl, privateKey, telegram, jwt, keeperToken, authHeader *compiledRule
+}
+
+func lanesOf(rules map[string]*compiledRule) lanes {
+	return lanes{
+		bearer: rules[ruleBearer], basic: rules[ruleBasic], secretValue: rules[ruleSecretValue], password: rules[rulePassword],
+		url: rules[ruleURL], database: rules[ruleDatabase], curl: rules[ruleCurl], privateKey: rules[rulePrivateKey],
+		telegram: rules[ruleTelegram], jwt: rules[ruleJWT], keeperToken: rules[ruleKeeperToken], authHeader: rules[ruleAuthHeader],
+	}
 }
 
 // location looks for a password in the URL whose scheme ends at q.
 func (s *search) location(q int) {
 	p, a := s.p, q+3
-	e, at := a, -1
-	for e < len(p) && e-a < maxAuthority && heldClass[p[e]] && p[e] != '/' && p[e] != '?' && p[e] != '#' && p[e] != '\\' {
-		if p[e] == '@' {
-			at = e
-		}
+	e := a
+	for most := min(len(p), a+maxAuthority); e < most && authorityClass[p[e]]; {
 		e++
 	}
-	if at < 0 {
+	at := a + bytes.LastIndexByte(p[a:e], '@')
+	if at < a {
+		return
+	}
+	if mark := bytes.IndexByte(p[a:e], '#'); mark >= 0 && bytes.IndexByte(p[a:a+mark], ':') < 0 { // which a password may hold, but no name
 		return
 	}
 	b := q
 	for b > 0 && q-b < 16 && (isAlnum(p[b-1]) || p[b-1] == '+' || p[b-1] == '-') {
 		b--
 	}
-	database := slices.Contains(databases, string(p[b:q]))
+	database := databases[string(p[b:q])]
 	user, pass, ok := bytes.Cut(p[a:at], []byte(":"))
 	start := at - len(pass)
 	if !ok {
@@ -57,24 +59,42 @@ func (s *search) location(q int) {
 		}
 		pass, start = user, a
 	}
-	if len(pass) < 3 || published(pass) {
+	if len(pass) < 3 {
 		return
 	}
-	s.userinfo(start, at, database)
+	if ok && (bytes.Equal(pass, user) || bytes.Equal(pass, p[b:q])) { // as servers on one's own machine have it
+		return
+	}
+	if database {
+		s.userinfo(start, at, s.engine.lanes.database)
+		return
+	}
+	s.claim(claim{judge: (*search).judgeUserinfo, start: start, end: at})
 }
 
-func (s *search) userinfo(start, end int, database bool) {
-	rule, c, pass := s.engine.rules[ruleURL], Medium, s.p[start:end]
-	if database {
-		rule = s.engine.rules[ruleDatabase]
+// authorityClass tells which bytes the part of a URL may hold that names the host.
+var authorityClass = func() (t set) {
+	for c := range t {
+		t[c] = heldClass[c] && c != '/' && c != '?' && c != '\\'
 	}
+	return t
+}()
+
+func (s *search) judgeUserinfo(c claim) { s.userinfo(c.start, c.end, s.engine.lanes.url) }
+
+// userinfo judges the password [start, end) of a URL.
+func (s *search) userinfo(start, end int, rule *compiledRule) {
+	c, pass, database := Medium, s.p[start:end], rule == s.engine.lanes.database
+	r := readingOf(pass)
 	switch {
-	case len(pass) < 6 || bytes.ContainsAny(pass, "${*%<") && !mixed(pass) || placeholder(pass) || entropy(pass) < 2:
+	case len(pass) < 6 || !r.mixed(len(pass)) && bytes.ContainsAny(pass, "${*%<") || r.entropy() < 2 || r.placeholder():
 		c = Low
-	case database && (random(pass) || passwordLike(pass)):
+	case database && (r.random() || len(pass) >= minValue && r.passwordLike()):
 		c = High
 	}
-	s.found(span{start: start, end: end, rule: rule, confidence: c})
+	if s.counts(rule, c) && !published(pass) {
+		s.found(span{start: start, end: end, rule: rule, confidence: c})
+	}
 }
 
 // botToken looks at a Telegram token around the colon at q: its bot's number, a
@@ -88,45 +108,64 @@ func (s *search) botToken(q int) {
 	for e < len(p) && e-q <= botTokenAfter+1 && (isAlnum(p[e]) || p[e] == '_' || p[e] == '-') {
 		e++
 	}
-	if q-b < 8 || q-b > 12 || e-q-1 != botTokenAfter || !random(p[q+1:e]) {
+	if q-b < 8 || q-b > 12 || e-q-1 != botTokenAfter || !random(p[q+1:e]) || published(p[b:e]) {
 		return
 	}
-	s.found(span{start: b, end: e, rule: s.engine.rules[ruleTelegram], confidence: High})
+	s.found(span{start: b, end: e, rule: s.engine.lanes.telegram, confidence: High})
 }
 
 // command looks for the credential that a curl command is given, of which q may
 // be the colon.
 func (s *search) command(q int) {
-	p, v := s.p, q
-	if !s.nearCurl(q) {
+	v := s.optionValue(q)
+	if v < 0 {
 		return
 	}
-	for v > 0 && q-v < nameReach && heldClass[p[v-1]] {
-		v--
-	}
-	left := bytes.TrimRight(p[max(0, v-16):v], " \t\"'\\=")
-	if !bytes.HasSuffix(left, []byte("-u")) && !bytes.HasSuffix(left, []byte("--user")) {
-		return
-	}
-	if bytes.Contains(p[max(0, v-maxCommand):v], curlName) {
+	if s.nearCommand(q) {
 		s.commandUser(v)
 	}
 }
 
-// nearCurl says whether curl's name stands so near left of q that q may be in
-// its credential. It is asked from left to right.
-func (s *search) nearCurl(q int) bool {
-	for s.nextCurl < q {
-		s.lastCurl = s.nextCurl
-		k := bytes.Index(s.p[s.lastCurl+1:], curlName)
-		if k < 0 {
-			s.nextCurl = len(s.p)
-			break
-		}
-		s.nextCurl = s.lastCurl + 1 + k
+// optionValue is where the value begins that goes through q and that one of
+// userOptions has, -1 where none has.
+func (s *search) optionValue(q int) int {
+	p, v := s.p, s.near.held.start(s.p, q)
+	if q-v >= nameReach {
+		return -1
 	}
-	return s.lastCurl >= 0 && q-s.lastCurl <= nameReach+maxCommand
+	if p[v] == '-' {
+		for _, option := range userOptions { // its user may follow without a space
+			if rest, ok := bytes.CutPrefix(p[v:q], option); ok && len(rest) > 0 {
+				return q - len(rest)
+			}
+		}
+	}
+	e := v
+	for least := max(0, v-16); e > least && optionJoints[p[e-1]]; {
+		e--
+	}
+	if e == 0 || p[e-1]|0x20 != 'u' && p[e-1] != 'r' {
+		return -1
+	}
+	for _, option := range userOptions {
+		if bytes.HasSuffix(p[max(0, v-16):e], bytes.TrimSuffix(option, []byte("="))) {
+			return v
+		}
+	}
+	return -1
 }
+
+// nearCommand says whether q may stand in a curl command.
+func (s *search) nearCommand(q int) bool {
+	far := s.near.curl.left(s.p, curlName, q)
+	return far >= 0 && far <= nameReach+maxCommand
+}
+
+// userOptions are the options of curl that take a user and a password.
+var userOptions = [][]byte{[]byte("-u"), []byte("-U"), []byte("--user="), []byte("--proxy-user=")}
+
+// optionJoints may stand between an option and its value.
+var optionJoints = set{' ': true, '\t': true, '"': true, '\'': true, '\\': true, '=': true}
 
 // commandUser looks at the user and password at v.
 func (s *search) commandUser(v int) {
@@ -134,178 +173,118 @@ func (s *search) commandUser(v int) {
 	for e < len(p) && e-v < maxValue && heldClass[p[e]] && p[e] != '\\' {
 		e++
 	}
-	user, pass, _ := bytes.Cut(p[v:e], []byte(":"))
-	start := e - len(pass)
+	user := bytes.IndexByte(p[v:e], ':')
+	if user < 0 {
+		return
+	}
+	start := v + user + 1
 	s.unfinished(start, e)
-	if len(pass) < 3 || bytes.IndexByte(pass, '$') >= 0 {
+	if e-start >= 3 {
+		s.claim(claim{judge: (*search).judgeUser, start: start, end: e, literal: user+e-start >= 8})
+	}
+}
+
+// judgeUser judges the password of a curl command, which is no more than a hint
+// unless it is literal: long enough together with its user.
+func (s *search) judgeUser(value claim) {
+	r := readingOf(s.p[value.start:value.end])
+	if expands(r.p) {
 		return
 	}
 	c := Medium
-	if placeholder(pass) || len(user)+len(pass) < 8 || entropy(pass) < 2 || !mixed(pass) {
+	if !value.literal || !r.mixed(len(r.p)) && !r.gibberish() || r.entropy() < 2 || r.placeholder() {
 		c = Low
 	}
-	s.found(span{start: start, end: e, rule: s.engine.rules[ruleCurl], confidence: c})
+	s.found(span{start: value.start, end: value.end, rule: s.engine.lanes.curl, confidence: c})
 }
 
-// keys looks for private keys in PEM and OpenPGP armour, by what is rarest in
-// the line that begins one.
-func (s *search) keys() {
-	for i := 0; ; {
-		k := bytes.Index(s.p[i:], keyMark)
-		if k < 0 {
-			break
-		}
-		i += k + len(keyMark)
-		if !bytes.HasSuffix(s.p[:i-len(keyMark)], []byte("PRI")) {
-			continue
-		}
-		from := max(0, i-keyHeader)
-		if b := bytes.LastIndex(s.p[from:i], keyBegin); b >= 0 {
-			i = max(i, s.key(from+b))
-		}
-	}
-	if !s.final {
-		s.begunKey()
-	}
+// expands says whether a shell puts something else for a part of p: $NAME or $(…).
+func expands(p []byte) bool {
+	at := bytes.IndexByte(p, '$')
+	return at >= 0 && at+1 < len(p) && (isLetter(p[at+1]) || bytes.IndexByte([]byte("_{("), p[at+1]) >= 0)
 }
 
-// begunKey holds back a line at the end that may become a private key's first.
-func (s *search) begunKey() {
-	from := max(0, len(s.p)-keyHeader)
-	if b := bytes.LastIndex(s.p[from:], keyBegin); b >= 0 {
-		if armourLabel(s.p[from+b:]) {
-			s.hold = min(s.hold, from+b)
-		}
+// passwordLine looks at a line of .pgpass, host:port:database:user:password, in
+// which the colon at q follows the port.
+func (s *search) passwordLine(q int) {
+	p := s.p
+	port := s.fieldStart(q)
+	if port < 2 || p[port-1] != ':' || !portNumber(p[port:q]) {
 		return
 	}
-	for n := min(len(keyBegin)-1, len(s.p)); n > 0; n-- {
-		if bytes.HasSuffix(s.p, keyBegin[:n]) {
-			s.hold = min(s.hold, len(s.p)-n)
+	b := s.fieldStart(port - 1)
+	if !host(p[b:port-1]) || b > 0 && p[b-1] != '\n' && !isQuote(p[b-1]) && !isSpace(p[b-1]) && (b < 2 || p[b-2] != '\\') {
+		return
+	}
+	for range pgFields {
+		e := s.fieldEnd(q + 1)
+		if e == q+1 || e+1 >= len(p) || p[e] != ':' {
 			return
 		}
+		q = e
+	}
+	if heldClass[p[q+1]] && !fingerprint(p[q+1:s.valueEnd(q+1, 0)]) {
+		s.secretValue(passwordName, q+1, 0, true)
 	}
 }
 
-// key looks at the armour that begins at k and returns where to go on.
-func (s *search) key(k int) int {
-	p := s.p
-	head := p[k+len(keyBegin) : min(k+keyHeader, len(p))]
-	n := bytes.Index(head, keyDashes)
-	if n < 0 {
-		return k + len(keyBegin)
+const pgFields = 2 // between the port and the password
+
+// fieldStart is where the field of a line of .pgpass begins that ends at e.
+func (s *search) fieldStart(e int) int {
+	b := e
+	for least := max(0, e-nameReach); b > least && fieldClass[s.p[b-1]]; {
+		b--
 	}
-	body := k + len(keyBegin) + n + len(keyDashes)
-	if !armourLabel(head[:n]) || !bytes.Contains(head[:n], []byte("PRIVATE KEY")) {
-		return body
-	}
-	near := p[:min(body+keyPreamble, len(p))]
-	next := bytes.Index(near[body:], keyBegin)
-	if next >= 0 { // a key after that is that one's
-		near = near[:body+next]
-	}
-	end, done := keyBody(near, body)
-	if !hasKeyLine(near[body:end]) {
-		if !s.final && !done && next < 0 && len(p)-body < keyPreamble {
-			s.hold = min(s.hold, k)
-		}
-		return body
-	}
-	end, done = keyBody(p, body)
-	found := span{start: k, end: end, rule: s.engine.rules[rulePrivateKey], confidence: High}
-	if !done && !s.final {
-		found.open = openKey
-	}
-	s.found(found)
-	return end
+	return b
 }
 
-// armourLabel says whether p may stand between BEGIN and the dashes.
-func armourLabel(p []byte) bool {
+// fieldEnd is where the field ends that begins at b.
+func (s *search) fieldEnd(b int) int {
+	e := b
+	for most := min(len(s.p), b+nameReach); e < most && fieldClass[s.p[e]]; {
+		e++
+	}
+	return e
+}
+
+// fieldClass tells which bytes a field may hold.
+var fieldClass = func() (t set) {
+	for c := range t {
+		t[c] = isNameByte(byte(c)) || c == '*'
+	}
+	return t
+}()
+
+// host says whether p is the name of a host, and no part of an address or of a
+// fingerprint.
+func host(p []byte) bool {
 	for _, c := range p {
-		if !isAlnum(c) && c != ' ' && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return true
-}
-
-// keyStarts are what the base64 of a private key begins with: an ASN.1 sequence
-// of any length, and OpenSSH's own format.
-var keyStarts = [][]byte{[]byte("MI"), []byte("MC"), []byte("MH"), []byte("MG"), []byte("b3BlbnNz")}
-
-// hasKeyLine says whether p holds a line of base64: a long one, or one that
-// begins as a private key does, which may have been cut short.
-func hasKeyLine(p []byte) bool {
-	n := 0
-	for i, c := range p {
-		if !isAlnum(c) && c != '+' && c != '/' && c != '=' {
-			n = 0
-			continue
-		}
-		if n++; n >= keyLine || n == keyShort && startsKey(p[i+1-n:i+1]) {
+		if isLetter(c) && !isHex(c) || c == '.' || c == '*' {
 			return true
 		}
 	}
 	return false
 }
 
-func startsKey(line []byte) bool {
-	return slices.ContainsFunc(keyStarts, func(start []byte) bool { return bytes.HasPrefix(line, start) })
-}
-
-// armourClass tells which bytes armour may hold, escaped line breaks among them.
-var armourClass = func() (t set) {
-	for c := range t {
-		b := byte(c)
-		t[c] = isAlnum(b) || isSpace(b) || bytes.IndexByte([]byte("+/=\\-:,.()_@"), b) >= 0
+// fingerprint says whether p is bytes in hexadecimal with colons between them.
+func fingerprint(p []byte) bool {
+	if len(p) < 3 || p[2] != ':' {
+		return false
 	}
-	return t
-}()
-
-// keyBody is where the armour ends whose text is p[from:]: behind its end marker,
-// or at the first byte that no armour holds. Not done: it goes on past p.
-func keyBody(p []byte, from int) (end int, done bool) {
-	for i := from; i < len(p); i++ {
-		c := p[i]
-		if c == '-' && bytes.HasPrefix(p[i:], keyEnd) {
-			tail := p[i+len(keyEnd) : min(i+keyCarry, len(p))]
-			if n := bytes.Index(tail, keyDashes); n >= 0 && armourLabel(tail[:n]) {
-				return i + len(keyEnd) + n + len(keyDashes), true
-			}
-		}
-		if !armourClass[c] {
-			return i, true
+	for i, c := range p {
+		if !isHex(c) && (c != ':' || i%3 != 2) {
+			return false
 		}
 	}
-	return len(p), false
+	return true
 }
 
-// webToken decides what the JSON Web Token at start is. Keeper's own tokens are
-// known by their issuer.
-func (s *search) webToken(token []byte, start int) (*compiledRule, Confidence) {
-	parts := bytes.SplitN(token, []byte("."), 3)
-	if len(parts) != 3 {
-		return nil, Low
+func portNumber(p []byte) bool {
+	for _, c := range p {
+		if !isDigit(c) {
+			return len(p) == 1 && c == '*'
+		}
 	}
-	claims, err := decodeSegment(parts[1])
-	if err != nil || bytes.Contains(claims, []byte("John Doe")) {
-		return s.engine.rules[ruleJWT], Low
-	}
-	compact := bytes.Join(bytes.Fields(claims), nil)
-	if bytes.Contains(compact, []byte(`"iss":"keeper"`)) {
-		return s.engine.rules[ruleKeeperToken], High
-	}
-	return s.engine.rules[ruleJWT], Medium
-}
-
-// webHeader says whether token begins with a JSON Web Token's header.
-func webHeader(token []byte) bool {
-	segment, _, _ := bytes.Cut(token, []byte("."))
-	var buf [maxWindow]byte
-	header, err := base64.RawURLEncoding.AppendDecode(buf[:0], segment)
-	return err == nil && bytes.Contains(header, []byte(`"alg"`))
-}
-
-func decodeSegment(p []byte) ([]byte, error) {
-	return base64.RawURLEncoding.AppendDecode(nil, p)
+	return len(p) <= 5
 }

@@ -6,6 +6,32 @@ import (
 	"strings"
 )
 
+// waysFrom are the ways in which r can match where text stands, in their order.
+func (r *compiledRule) waysFrom(text string, ss sets) (some []linear) {
+	if r.Back > 0 {
+		return r.ways
+	}
+	for _, l := range r.ways {
+		if l.mayBegin(text, ss) {
+			some = append(some, l)
+		}
+	}
+	return some
+}
+
+// mayBegin says whether what l matches may begin with text.
+func (l linear) mayBegin(text string, ss sets) bool {
+	for i, st := range l {
+		if i == len(text) || st.least != 1 || st.most != 1 {
+			break
+		}
+		if !ss[st.set][text[i]] {
+			return false
+		}
+	}
+	return true
+}
+
 // set is the bytes that a step of a pattern takes.
 type set [256]bool
 
@@ -182,8 +208,11 @@ func overlap(a, b *set) bool {
 	return false
 }
 
-// reach is how far a run of a set's bytes is known to go.
-type reach struct{ from, to int }
+// reach is how far a run of a set's bytes is known to go, in one text.
+type reach struct {
+	from, to int
+	text     uint // of which text
+}
 
 // match is the end of the first way that matches at start, limit at most; -1
 // where none does.
@@ -223,10 +252,10 @@ func (s *search) take(l linear, start, limit int) int {
 func (s *search) runOf(place, from, limit int) int {
 	known, of := &s.reaches[place], s.engine.sets[place]
 	to := from
-	if known.from <= from && from < known.to {
+	if known.text == s.text && known.from <= from && from < known.to {
 		to = known.to
 	} else {
-		known.from = from
+		known.text, known.from = s.text, from
 	}
 	for to < limit && of[s.p[to]] {
 		to++
@@ -237,8 +266,8 @@ func (s *search) runOf(place, from, limit int) int {
 
 // forget drops what is known of another text.
 func (s *search) forget() {
+	s.text++
 	if len(s.reaches) != len(s.engine.sets) {
-		s.reaches = slices.Grow(s.reaches[:0], len(s.engine.sets))[:len(s.engine.sets)]
+		s.reaches = make([]reach, len(s.engine.sets))
 	}
-	clear(s.reaches)
 }

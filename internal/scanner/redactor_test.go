@@ -13,7 +13,7 @@ import (
 // knownValue is a Matcher of one value in clear.
 type knownValue string
 
-func (v knownValue) Match(p []byte, yield func(start, end int, name string)) {
+func (v knownValue) Match(p []byte, _ []uint64, _ int, yield func(start, end int, name string)) {
 	for from := 0; ; {
 		k := bytes.Index(p[from:], []byte(v))
 		if k < 0 {
@@ -237,4 +237,27 @@ func FuzzChunkingDoesNotChangeRedaction(f *testing.F) {
 			t.Errorf("%q: the value came out", text)
 		}
 	})
+}
+
+func TestLettersBeforeAPrefixThatFollowsThemAreHeldBack(t *testing.T) {
+	s := newScanner(t, scanner.Config{})
+	letters := alnum[:52]
+	for seed := range uint64(200) {
+		r := newRand(seed)
+		secret := pick(r, letters, 14) + ".atlas" + "v1." + pick(r, alnum, 64)
+		var out strings.Builder
+		w := s.NewRedactor(&out, scanner.RedactOptions{ContentType: eventStream})
+		d := dialects[0]
+		for _, piece := range []string{"it is ", secret[:15], secret[15:30], secret[30:], " there."} {
+			if _, err := io.WriteString(w, d.event(piece)); err != nil {
+				t.Fatalf("Write: %v", err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		if strings.Contains(out.String(), secret[:9]) {
+			t.Errorf("seed %d: the first letters have left", seed)
+		}
+	}
 }

@@ -43,8 +43,6 @@ const (
 	TypePrivateKey = "private-key"
 )
 
-const keeperSource = "keeper"
-
 // Rule describes one kind of secret. A rule goes by a prefix or by a name: with
 // Prefixes, Pattern is matched where one of them stands; with Names (lower case),
 // Pattern is matched at the value right of an operator that one of the names
@@ -60,6 +58,23 @@ type Rule struct {
 	Entropy     float64    `json:"entropy,omitempty"`  // least bits a byte
 	Back        int        `json:"back,omitempty"`     // bytes of the secret that stand left of the prefix
 	Source      string     `json:"source,omitempty"`
+	Version     string     `json:"version,omitempty"` // of the source
+	Licence     string     `json:"licence,omitempty"` // under which the source may be used, by its SPDX id
+}
+
+// origin is where rules come from.
+type origin struct{ source, version, licence string }
+
+// keeperOrigin is that of the rules written for keeper. The version goes up with
+// every change of what they find.
+var keeperOrigin = origin{"keeper", "3", "MIT"}
+
+// sign says of each of rules that it comes from there.
+func (o origin) sign(rules ...Rule) []Rule {
+	for i := range rules {
+		rules[i].Source, rules[i].Version, rules[i].Licence = o.source, o.version, o.licence
+	}
+	return rules
 }
 
 const (
@@ -74,11 +89,16 @@ type compiledRule struct {
 	expr   *regexp.Regexp
 	ways   []linear // the same, where it can be matched without going back
 	window int      // bytes right of the prefix or value start that expr may need
+	summed bool     // a checksum ends its secrets
+	bare   bool     // it is keeper's, and its pattern has no word of its own outside of its classes
 	action Action
+
+	replacement string // what takes the place of what it finds
 }
 
 func compileRule(r Rule, ss *sets) (*compiledRule, error) {
-	c := &compiledRule{Rule: r}
+	c := &compiledRule{Rule: r, replacement: replacement(r.ID)}
+	_, c.summed = checksums[r.ID]
 	if r.Pattern == "" {
 		return c, nil
 	}

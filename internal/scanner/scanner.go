@@ -20,17 +20,30 @@ import (
 	"slices"
 )
 
-// Matcher knows secrets that the scanner must not hold. Match calls yield for
-// every span of p in which a known secret stands in any form that it travels in,
-// in any order; spans may overlap. name is the rule under which the span is
-// reported, such as "vault:openai". What it says of a span must depend on the
-// bytes of that span alone; a span is at most [MaxForm] bytes long, and holds no
-// space, quote, bracket or comma, since a stream is held back for no more.
+// Matcher knows secrets that the scanner must not hold. places has a bit for each
+// byte of p, 64 in a word, the lowest first: whether 8 or more token characters
+// (letters, digits and _-.~+/=) begin there. Match calls yield for every span of p
+// from p[from] on that has such characters and in which a known secret stands in
+// clear, in base64 or in hexadecimal, in any order; spans may overlap. The scanner
+// undoes all other forms. name is the rule under which the span is reported, such as
+// "vault:openai". What it says of a span must depend on the bytes of that span alone;
+// a span is at most [MaxForm] bytes long, and holds no space, quote, bracket or comma,
+// since a stream is held back for no more.
 //
 // Match is called from many goroutines at once, and also with texts that the
-// scanner has decoded. It must keep no reference to p.
+// scanner has decoded. It must keep no reference to p and places.
 type Matcher interface {
-	Match(p []byte, yield func(start, end int, name string))
+	Match(p []byte, places []uint64, from int, yield func(start, end int, name string))
+}
+
+// Exceptions knows the values that the operator lets pass, by keyed fingerprints,
+// so that neither the scanner nor a log holds them. It is called from many
+// goroutines at once, for what was found alone, and keeps no reference to value.
+type Exceptions interface {
+	// Fingerprint names value under the rule that found it.
+	Fingerprint(rule string, value []byte) string
+	// Exempt says whether what the fingerprint names passes now.
+	Exempt(fingerprint string) bool
 }
 
 // Config says what a Scanner looks for. The zero Config has all built-in rules
@@ -43,12 +56,16 @@ type Config struct {
 	Actions map[string]Action
 	// Rules are the operator's, beside the built-in ones.
 	Rules []Rule
+	// Exceptions lets single values pass, but none that a Matcher finds. Nil lets
+	// none.
+	Exceptions Exceptions
 }
 
 // Scanner looks for credentials. It is safe for concurrent use.
 type Scanner struct {
 	engine      *engine
 	vaultAction Action
+	exceptions  Exceptions
 }
 
 // New makes a Scanner. An unknown rule or action in the Config, a rule that
@@ -61,7 +78,8 @@ func New(c Config) (*Scanner, error) {
 		}
 	}
 	var all []*compiledRule
-	for _, r := range append(Rules(), c.Rules...) {
+	maintained := Rules()
+	for i, r := range append(maintained, c.Rules...) {
 		compiled, err := compileRule(r, &e.sets)
 		if err != nil {
 			return nil, fmt.Errorf("adding rule %q: %w", r.ID, err)
@@ -69,16 +87,18 @@ func New(c Config) (*Scanner, error) {
 		if e.rules[r.ID] != nil {
 			return nil, fmt.Errorf("adding rule %q: the id is taken", r.ID)
 		}
+		compiled.bare = i < len(maintained) && !hasLiteralWord([]byte(r.Pattern))
 		e.rules[r.ID] = compiled
 		all = append(all, compiled)
 	}
-	s := &Scanner{engine: e}
+	s := &Scanner{engine: e, exceptions: c.Exceptions}
 	if err := s.setActions(c.Actions); err != nil {
 		return nil, err
 	}
 	plain, quoted := valueSets()
 	e.plain, e.quoted = e.sets.place(plain), e.sets.place(quoted)
-	e.prefixes, e.names = newPrefixes(all), newNames(all)
+	e.lanes = lanesOf(e.rules)
+	e.prefixes, e.names = newPrefixes(all, e.sets), newNames(all)
 	return s, nil
 }
 
@@ -130,6 +150,11 @@ type Finding struct {
 	Preview     string     `json:"preview"`        // its public prefix and last two characters at most
 	Confidence  Confidence `json:"confidence"`
 	Description string     `json:"description"`
+	// Fingerprint names the value to those who hold the key of [Exceptions]. It is
+	// empty without them, and for what a Matcher found.
+	Fingerprint string `json:"fingerprint,omitempty"`
+	// Exempt says that the operator lets this value pass.
+	Exempt bool `json:"exempt,omitempty"`
 	// Start and End are byte offsets into what was scanned: the text, the header's
 	// value, or the whole of a stream.
 	Start int `json:"start"`
@@ -139,32 +164,45 @@ type Finding struct {
 }
 
 // Blocks says whether a request that holds this must not be sent.
-func (f Finding) Blocks() bool {
-	if f.action != "" {
-		return f.action == Block
+func (f Finding) Blocks() bool { return !f.Exempt && blocks(f.action, f.Confidence) }
+
+// blocks says whether what is found is too grave to be sent, by the action that the
+// operator has set or else by how sure it is.
+func blocks(a Action, c Confidence) bool {
+	if a != "" {
+		return a == Block
 	}
-	return f.Confidence == High
+	return c == High
 }
 
 // Redacts says whether this is taken out of a response.
-func (f Finding) Redacts() bool {
-	if f.action != "" {
-		return f.action == Block || f.action == Redact
+func (f Finding) Redacts() bool { return !f.Exempt && redacts(f.action, f.Confidence) }
+
+func redacts(a Action, c Confidence) bool {
+	if a != "" {
+		return a == Block || a == Redact
 	}
-	return f.Confidence == High || f.Confidence == Medium
+	return c == High || c == Medium
 }
 
 // Scan returns what it finds in p, in ascending order and without overlap; nil
 // when nothing was found. The location is that of every finding.
 func (s *Scanner) Scan(p []byte, location string) []Finding {
-	found := s.engine.search(p, true)
+	if len(p) > pieceBytes {
+		t := stream{scanner: s, sink: noSink{}, location: location}
+		return t.all(p)
+	}
+	found := s.engine.search(p, 0, true, freeInflate+len(p)/inflateRate, notGrave)
 	defer found.release()
 	if len(found.spans) == 0 {
 		return nil
 	}
 	list := make([]Finding, 0, len(found.spans))
-	for _, sp := range found.spans {
-		list = append(list, s.finding(sp, p, 0, location))
+	for i := range found.spans {
+		sp := &found.spans[i]
+		f := s.finding(sp, p, 0, location)
+		f.Preview = sp.preview(p)
+		list = append(list, f)
 	}
 	return list
 }
@@ -173,6 +211,14 @@ func (s *Scanner) Scan(p []byte, location string) []Finding {
 // the operator has redacted, replaced by [REDACTED:rule], and what it found. p is
 // not changed; where there is nothing to replace, clean is p itself.
 func (s *Scanner) Sanitize(p []byte) (clean []byte, findings []Finding) {
+	if len(p) > pieceBytes {
+		b := &replacing{}
+		t := stream{scanner: s, sink: b, location: "text"}
+		if findings = t.all(p); !b.replaced {
+			return p, findings
+		}
+		return b.text, findings
+	}
 	findings = s.Scan(p, "text")
 	at := 0
 	for _, f := range findings {
@@ -187,23 +233,64 @@ func (s *Scanner) Sanitize(p []byte) (clean []byte, findings []Finding) {
 	return append(clean, p[at:]...), findings
 }
 
-func (f Finding) replacement() string { return "[REDACTED:" + f.Rule + "]" }
+// replacing is a sink that keeps what a stream has decided on.
+type replacing struct {
+	text     []byte
+	replaced bool
+}
+
+func (r *replacing) pass(p []byte) error {
+	r.text = append(r.text, p...)
+	return nil
+}
+
+func (r *replacing) replace(_ int, with string) error {
+	r.text, r.replaced = append(r.text, with...), true
+	return nil
+}
+
+func (f Finding) replacement() string { return replacement(f.Rule) }
+
+func replacement(rule string) string { return "[REDACTED:" + rule + "]" }
+
+// replacement is what takes the place of sp.
+func (sp *span) replacement() string {
+	if sp.rule == nil {
+		return replacement(sp.name)
+	}
+	return sp.rule.replacement
+}
 
 // finding describes sp, a span of view, whose first byte is byte base of the
 // whole.
-func (s *Scanner) finding(sp span, view []byte, base int, location string) Finding {
+func (s *Scanner) finding(sp *span, view []byte, base int, location string) Finding {
 	f := Finding{Location: location, Form: sp.form, Confidence: sp.confidence, Start: base + sp.start, End: base + sp.end}
 	if sp.rule == nil {
 		f.Type, f.Rule, f.Description, f.action = TypeVault, sp.name, "A secret that the vault holds", s.vaultAction
 		return f
 	}
 	f.Type, f.Rule, f.Description, f.action = sp.rule.Type, sp.rule.ID, sp.rule.Description, sp.rule.action
-	if n := sp.end - sp.start; n >= 16 && n < maxWindow && sp.form == "" && f.Type != TypePrivateKey {
-		public := sp.prefix
-		if public > n/2 {
-			public = 0
+	if s.exceptions != nil && sp.open == closed && !sp.several {
+		value := sp.value
+		if value == nil {
+			value = view[sp.start:sp.end]
 		}
-		f.Preview = string(view[sp.start:sp.start+public]) + "…" + string(view[sp.end-2:sp.end])
+		f.Fingerprint = s.exceptions.Fingerprint(f.Rule, value)
+		f.Exempt = s.exceptions.Exempt(f.Fingerprint)
 	}
 	return f
+}
+
+// preview shows of sp, a span of view, its public prefix and its last two bytes at
+// most.
+func (sp *span) preview(view []byte) string {
+	n := sp.end - sp.start
+	if sp.rule == nil || n < 16 || n >= maxWindow || sp.form != "" || sp.rule.Type == TypePrivateKey {
+		return ""
+	}
+	public := sp.prefix
+	if public > n/2 {
+		public = 0
+	}
+	return string(view[sp.start:sp.start+public]) + "…" + string(view[sp.end-2:sp.end])
 }

@@ -8,7 +8,10 @@ const (
 	longWord   = 8        // token characters that are held back while they may go on
 )
 
-const maxFindings = 1000
+const (
+	maxFindings = 1000
+	fewFindings = 32
+)
 
 // findings are those of one input: the first maxFindings, and each later one that
 // is graver than all before it, so that an input full of secrets fills no memory
@@ -19,19 +22,55 @@ type findings struct {
 	left    bool // the last one was left out
 }
 
-func (l *findings) add(f Finding) {
-	gravity := 0
-	switch {
-	case f.Blocks():
-		gravity = 2
-	case f.Redacts():
-		gravity = 1
-	}
+// add says whether f was kept.
+func (l *findings) add(f *Finding) bool {
+	gravity := f.gravity()
 	if l.left = len(l.list) >= maxFindings && gravity <= l.gravest; l.left {
-		return
+		return false
 	}
 	l.gravest = max(l.gravest, gravity)
-	l.list = append(l.list, f)
+	if len(l.list) == fewFindings { // more are likely to follow
+		l.list = slices.Grow(l.list, maxFindings-fewFindings)
+	}
+	l.list = append(l.list, *f)
+	return true
+}
+
+// settled says whether none that comes later can be added.
+func (l *findings) settled() bool { return len(l.list) >= maxFindings && l.gravest == graveBlock }
+
+// gravity ranks findings: first what blocks, then what would if the operator did
+// not let it pass, then what is taken out or would be.
+func (f *Finding) gravity() int {
+	switch {
+	case !redacts(f.action, f.Confidence):
+		return graveHint
+	case !blocks(f.action, f.Confidence):
+		return graveDoubt
+	case f.Exempt:
+		return graveExempt
+	}
+	return graveBlock
+}
+
+// The gravities of findings.
+const (
+	notGrave = iota - 1 // none is
+	graveHint
+	graveDoubt
+	graveExempt
+	graveBlock
+)
+
+// Gravest returns at most n of the findings: of each gravity in their order, the
+// gravest first. What an exception lets pass comes right after what blocks.
+func Gravest(fs []Finding, n int) []Finding {
+	if len(fs) <= n {
+		return fs
+	}
+	fs = slices.Clone(fs)
+	slices.SortStableFunc(fs, func(a, b Finding) int { return b.gravity() - a.gravity() })
+	return fs[:n]
 }
 
 // lengthen sets the end of the last one.
@@ -66,14 +105,17 @@ type stream struct {
 	buf      []byte  // lookBehind bytes that are decided on, then those that are not
 	settled  int     // bytes of buf that are decided on
 	base     int     // offset of buf[0] in the whole
+	taken    int     // bytes that were written
+	inflated int     // bytes that packed parts of them held
 	dropping open    // what is being dropped
 	dropFrom int     // where that began, in the whole
 	onlyTail bool    // nothing but the run at the end of buf is undecided
 	named    bool    // a name says that what is undecided is secret
+	brief    bool    // it is a short piece that another one may follow
 }
 
 func (t *stream) write(p []byte) error {
-	for len(p) > 0 {
+	for len(p) > 0 && !t.judged() {
 		n := min(len(p), pieceBytes)
 		if err := t.add(p[:n]); err != nil {
 			return err
@@ -81,6 +123,32 @@ func (t *stream) write(p []byte) error {
 		p = p[n:]
 	}
 	return nil
+}
+
+// enough is how grave a finding may be to change nothing any more.
+func (t *stream) enough() int {
+	switch _, idle := t.sink.(noSink); {
+	case len(t.found.list) < maxFindings:
+		return notGrave
+	case idle:
+		return t.found.gravest
+	}
+	return graveHint
+}
+
+// judged says whether what is yet to come changes nothing: it is only searched, and
+// no finding in it would be kept.
+func (t *stream) judged() bool {
+	_, idle := t.sink.(noSink)
+	return idle && t.dropping == closed && t.found.settled()
+}
+
+// all searches the whole of p, for a sink that does not fail.
+func (t *stream) all(p []byte) []Finding {
+	if t.write(p) != nil || t.close() != nil {
+		return nil
+	}
+	return t.found.list
 }
 
 // borrow gives the stream a buffer that it need not grow. Streams whose first
@@ -111,15 +179,23 @@ func (t *stream) add(p []byte) error {
 		t.borrow()
 	}
 	t.buf = append(t.buf, p...)
-	if t.onlyTail && t.settled < len(t.buf)-len(p) && len(t.buf)-t.settled < 2*MaxForm && allHeld(p) {
+	t.taken += len(p)
+	if (t.onlyTail || t.brief) && t.settled < len(t.buf)-len(p) && len(t.buf)-t.settled < 2*MaxForm && allHeld(p) {
 		return nil
 	}
 	return t.advance(false)
 }
 
+// allHeld says whether p holds nothing that ends a run. It may begin and end within a
+// character.
 func allHeld(p []byte) bool {
-	for _, c := range p {
-		if !heldClass[c] {
+	for i := 0; i < len(p); {
+		switch n := heldAt(p[i:]); {
+		case n > 0:
+			i += n
+		case p[i] >= 0x80 && p[i] < 0xc0 && i < 2, i+begunRune(p) == len(p) && i > 0:
+			i++
+		default:
 			return false
 		}
 	}
@@ -136,13 +212,25 @@ func (t *stream) advance(final bool) error {
 
 // decide searches buf and hands on what is certain.
 func (t *stream) decide(final bool) error {
-	found := t.scanner.engine.search(t.buf, final)
+	budget := freeInflate + t.taken/inflateRate - t.inflated
+	found := t.scanner.engine.search(t.buf, t.settled, final, budget, t.enough())
 	defer found.release()
-	for _, sp := range found.spans {
+	if final || found.hold > t.settled { // else all that was inflated will be again
+		t.inflated += budget - found.budget
+	}
+	hold := found.hold
+	for i := range found.spans {
+		sp := &found.spans[i]
 		if sp.end <= t.settled {
 			continue
 		}
-		sp = sp.from(max(sp.start, t.settled))
+		if sp.start < t.settled {
+			*sp = sp.from(t.settled)
+		}
+		if sp.end > hold && sp.open == closed && !t.scanner.finding(sp, t.buf, t.base, t.location).Redacts() {
+			hold = min(hold, sp.start) // it stays, and is looked at again when all of it is certain
+			continue
+		}
 		if err := t.take(sp); err != nil {
 			return err
 		}
@@ -152,8 +240,8 @@ func (t *stream) decide(final bool) error {
 			return nil
 		}
 	}
-	t.onlyTail, t.named = found.hold == found.tail(), found.pinned
-	if err := t.pass(found.hold); err != nil {
+	t.onlyTail, t.named, t.brief = hold == found.tail, found.pinned, found.brief
+	if err := t.pass(hold); err != nil {
 		return err
 	}
 	t.trim()
@@ -161,12 +249,14 @@ func (t *stream) decide(final bool) error {
 }
 
 // take records a finding and replaces it where it has to be.
-func (t *stream) take(sp span) error {
+func (t *stream) take(sp *span) error {
 	f := t.scanner.finding(sp, t.buf, t.base, t.location)
 	if t.form != "" && f.Form == "" {
 		f.Form = t.form
 	}
-	t.found.add(f)
+	if t.found.add(&f) {
+		t.found.list[len(t.found.list)-1].Preview = sp.preview(t.buf)
+	}
 	if !f.Redacts() {
 		return nil
 	}
@@ -174,7 +264,7 @@ func (t *stream) take(sp span) error {
 		return err
 	}
 	t.settled = sp.end
-	return t.sink.replace(sp.end-sp.start, f.replacement())
+	return t.sink.replace(sp.end-sp.start, sp.replacement())
 }
 
 func (t *stream) pass(to int) error {
@@ -227,7 +317,7 @@ func (t *stream) trim() {
 
 // flush hands on what is undecided if it reads as ordinary text.
 func (t *stream) flush() error {
-	if t.dropping != closed || t.named || !t.onlyTail || t.settled == len(t.buf) || !t.scanner.engine.ordinary(t.buf) {
+	if t.dropping != closed || t.named || !t.onlyTail && !t.brief || t.settled == len(t.buf) || !t.scanner.engine.ordinary(t.buf) {
 		return nil
 	}
 	return t.pass(len(t.buf))
@@ -240,17 +330,14 @@ func (t *stream) close() error {
 }
 
 // ordinary says whether the run at the end of p may go although it may go on: it
-// is no long word, or a word that a full stop has ended, begins no public prefix
-// and holds no escape.
+// is no long word, or one that reads as words do and that a full stop has ended,
+// begins no public prefix and holds no escape.
 func (e *engine) ordinary(p []byte) bool {
-	b := len(p)
-	for b > 0 && len(p)-b <= MaxForm && heldClass[p[b-1]] {
-		b--
-	}
+	b := heldTail(p)
 	if b > 0 && p[b-1] == ' ' && (followsWord(p[:b-1], "bearer") || followsWord(p[:b-1], "basic")) {
 		return false
 	}
-	run := p[b:]
+	run := narrow(p[b:])
 	for i := range run {
 		if (i == 0 || !isAlnum(run[i-1]) || i > 1 && run[i-2] == '\\') && e.prefixes.begun(run[i:]) {
 			return false
@@ -260,7 +347,7 @@ func (e *engine) ordinary(p []byte) bool {
 		}
 	}
 	if len(run) < longWord {
-		return true
+		return !e.prefixes.within(run)
 	}
 	word := run
 	for len(word) > 0 && isStop(word[len(word)-1]) {
@@ -274,7 +361,18 @@ func (e *engine) ordinary(p []byte) bool {
 			return false
 		}
 	}
-	return true
+	return !gibberish(word) && !mixedCase(word)
+}
+
+// mixedCase says whether capitals follow on small letters in word more than once.
+func mixedCase(word []byte) bool {
+	n := 0
+	for i := 1; i < len(word); i++ {
+		if isLower(word[i-1]) && !isLower(word[i]) {
+			n++
+		}
+	}
+	return n >= 2
 }
 
 func isStop(c byte) bool { return c == '.' || c == ':' || c == ';' || c == '!' || c == '?' }

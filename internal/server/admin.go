@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -74,23 +73,4 @@ func writePrivate(path string, text []byte) error {
 		os.Remove(f.Name())
 	}
 	return err
-}
-
-// exactly is a matcher of the scanner: it knows one text, byte for byte.
-type exactly struct {
-	value secret.Value
-	name  string
-}
-
-// Match yields each place in p where the text stands.
-func (e exactly) Match(p []byte, yield func(start, end int, name string)) {
-	text := e.value.Expose()
-	for at := 0; ; at += len(text) {
-		i := bytes.Index(p[at:], text)
-		if i < 0 {
-			return
-		}
-		at += i
-		yield(at, at+len(text), e.name)
-	}
 }

@@ -77,6 +77,8 @@ type Config struct {
 	StopTimeout time.Duration
 	// ScanActions changes what rules of the scanner do, by the rule's id.
 	ScanActions map[string]scanner.Action
+	// ScanRules are the operator's own, beside the built-in ones.
+	ScanRules []scanner.Rule
 	// AuthFailuresPerSecond is how many failed authentications one address may
 	// make in a second. Zero: 200.
 	AuthFailuresPerSecond int

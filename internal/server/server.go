@@ -16,6 +16,7 @@ import (
 	"github.com/superinstance/keeper/internal/api"
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
 	"github.com/superinstance/keeper/internal/scanner"
@@ -41,12 +42,13 @@ type Server struct {
 	admin     secret.Value
 	imported  []string
 
-	db    *sqlite.DB
-	log   *audit.Log
-	vault *vault.Vault
-	auth  *auth.Authority
-	proxy *proxy.Proxy
-	api   *api.API
+	db         *sqlite.DB
+	log        *audit.Log
+	vault      *vault.Vault
+	exceptions *exception.List
+	auth       *auth.Authority
+	proxy      *proxy.Proxy
+	api        *api.API
 
 	// closers undo what Start opened; the last is called first.
 	closers   []func(context.Context) error
@@ -80,7 +82,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuth, s.openHandlers, s.listen,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openExceptions, s.openAuth, s.openHandlers, s.listen,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -152,6 +154,15 @@ func (s *Server) openVault(ctx context.Context) error {
 	return nil
 }
 
+func (s *Server) openExceptions(ctx context.Context) error {
+	key, err := s.vault.Fingerprints(ctx)
+	if err != nil {
+		return err
+	}
+	s.exceptions, err = exception.Open(ctx, exception.Config{Store: s.db, Key: key, Log: s.log, Logger: s.config.Logger})
+	return err
+}
+
 func (c Config) vaultKey() (vault.KeySource, error) {
 	if file := c.keyFile(); file != "" {
 		return vault.KeyFile(file), nil
@@ -182,8 +193,10 @@ func (s *Server) openAuth(ctx context.Context) (err error) {
 
 func (s *Server) openHandlers(context.Context) error {
 	found, err := scanner.New(scanner.Config{
-		Matchers: []scanner.Matcher{s.vault, exactly{s.admin, "vault:keeper"}},
-		Actions:  s.config.ScanActions,
+		Matchers:   []scanner.Matcher{s.vault, vault.NewMatcher("vault:keeper", s.admin)},
+		Actions:    s.config.ScanActions,
+		Rules:      s.config.ScanRules,
+		Exceptions: s.exceptions,
 	})
 	if err != nil {
 		return fmt.Errorf("starting the scanner: %w", err)
@@ -203,7 +216,7 @@ func (s *Server) openHandlers(context.Context) error {
 		return err
 	}
 	s.api, err = api.New(api.Config{
-		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Audit: s.log,
+		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log,
 		Ready: s.ready, Version: s.config.Version, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})

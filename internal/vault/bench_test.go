@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -29,6 +30,18 @@ func bulk(b *testing.B, count int) fixture {
 	return f
 }
 
+// knowingMany is a matcher of count random values and more.
+func knowingMany(count int, more ...string) *vault.Matcher {
+	var values []secret.Value
+	for range count {
+		values = append(values, secret.New([]byte(newValue())))
+	}
+	for _, v := range more {
+		values = append(values, secret.New([]byte(v)))
+	}
+	return vault.NewMatcher("vault:p", values...)
+}
+
 // chatJSON is what an agent sends: prose, code and ids in JSON.
 func chatJSON(size int) []byte {
 	type message struct {
@@ -45,15 +58,64 @@ func chatJSON(size int) []byte {
 	return text[:size]
 }
 
-func benchmarkMatch(b *testing.B, f fixture, text []byte) {
-	b.SetBytes(int64(len(text)))
-	b.ReportAllocs()
-	for b.Loop() {
-		f.Match(text, func(start, end int, _ string) { b.Fatalf("hit at %d:%d of clean text", start, end) })
+// placesOf says where 8 or more token characters begin in text, as the scanner does.
+func placesOf(text []byte) []uint64 {
+	places, run := make([]uint64, (len(text)+63)/64), 0
+	for at, c := range text {
+		if strings.IndexByte(tokenCharacters, c) < 0 {
+			run = 0
+		} else if run++; run >= 8 {
+			places[(at-7)/64] |= 1 << ((at - 7) % 64)
+		}
 	}
+	return places
+}
+
+// everywhere says so of all places in n bytes that have 8.
+func everywhere(n int) []uint64 { return placesOf([]byte(strings.Repeat("a", n))) }
+
+const tokenCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.~+/="
+
+// repeated is unit over and over, of benchBytes.
+func repeated(unit string) []byte {
+	return []byte(strings.Repeat(unit, benchBytes/len(unit)+1))[:benchBytes]
+}
+
+// ids are what answers name things by.
+func ids() []byte {
+	var b strings.Builder
+	for b.Len() < benchBytes {
+		id := make([]byte, 20)
+		rand.Read(id)
+		fmt.Fprintf(&b, `{"id":"chatcmpl-%s","call":"call_%s","sha":"%x","uuid":"%x-%x-%x-%x-%x"},`,
+			rand.Text(), rand.Text()[:24], id, id[:4], id[4:6], id[6:8], id[8:10], id[10:16])
+	}
+	return []byte(b.String())[:benchBytes]
+}
+
+// source is Go source of this package, over and over.
+func source(b *testing.B) []byte {
+	b.Helper()
+	text, err := os.ReadFile("vault.go")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return repeated(string(text))
 }
 
 const benchBytes = 1 << 20
+
+func benchmarkMatch(b *testing.B, m matcher, text []byte) {
+	places, hits := placesOf(text), 0
+	yield := func(int, int, string) { hits++ }
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		hits = 0
+		m.Match(text, places, 0, yield)
+	}
+	b.ReportMetric(float64(hits), "hits/op")
+}
 
 func BenchmarkMatch(b *testing.B) {
 	random := make([]byte, benchBytes)
@@ -65,21 +127,45 @@ func BenchmarkMatch(b *testing.B) {
 		{"json", chatJSON(benchBytes)},
 		{"base64", []byte(base64.StdEncoding.EncodeToString(random))[:benchBytes]},
 		{"hex", []byte(hex.EncodeToString(random))[:benchBytes]},
-		{"random", random},
-		{"escapes", []byte(strings.Repeat(`%41b\u0063d\/e`, benchBytes/14))},
+		{"ids", ids()},
+		{"source", source(b)},
 	}
-	for _, count := range []int{10, 10_000} {
-		f := bulk(b, count)
-		for _, t := range texts {
-			b.Run(fmt.Sprintf("%s/%d", t.name, count), func(b *testing.B) { benchmarkMatch(b, f, t.text) })
-		}
+	few, many := knowingMany(10), knowingMany(10_000)
+	for _, t := range texts {
+		b.Run(t.name+"/10", func(b *testing.B) { benchmarkMatch(b, few, t.text) })
+		b.Run(t.name+"/10000", func(b *testing.B) { benchmarkMatch(b, many, t.text) })
+		b.Run(t.name+"/sha256", func(b *testing.B) {
+			b.SetBytes(benchBytes)
+			for b.Loop() {
+				sha256.Sum256(t.text)
+			}
+		})
 	}
-	b.Run("sha256", func(b *testing.B) {
-		b.SetBytes(benchBytes)
-		for b.Loop() {
-			sha256.Sum256(texts[0].text)
-		}
-	})
+}
+
+// BenchmarkMatchHostile gives texts that cost much beside clean ones.
+func BenchmarkMatchHostile(b *testing.B) {
+	known, short := newValue(), "Zq7k"+rand.Text()[:4]
+	m, both := knowingMany(10_000, known), knowingMany(10_000, known, short)
+	random := make([]byte, benchBytes)
+	rand.Read(random)
+	clean := base64.StdEncoding.EncodeToString(random)[:benchBytes]
+	b.Run("clean", func(b *testing.B) { benchmarkMatch(b, m, []byte(clean)) })
+	for _, t := range []struct{ name, unit string }{
+		{"last byte wrong", known[:len(known)-1] + "~"},
+		{"last byte wrong in hex", hex.EncodeToString([]byte(known))[:2*len(known)-1] + "g"},
+		{"last byte wrong in base64", base64.StdEncoding.EncodeToString([]byte(known + "ab"))[:8*len(known)/6-1] + "~"},
+		{"middle of it", known[20:40]},
+		{"one window of it", known[24:32]},
+		{"public prefix", "sk-proj-"},
+		{"all of it", known},
+		{"all of it in hex", hex.EncodeToString([]byte(known))},
+		{"all of it in base64", base64.StdEncoding.EncodeToString([]byte(known))},
+	} {
+		b.Run(t.name, func(b *testing.B) { benchmarkMatch(b, m, repeated(t.unit)) })
+	}
+	b.Run("clean beside a short value", func(b *testing.B) { benchmarkMatch(b, both, []byte(clean)) })
+	b.Run("short value", func(b *testing.B) { benchmarkMatch(b, both, repeated(short)) })
 }
 
 func BenchmarkSetAmong10000(b *testing.B) {

@@ -3,7 +3,6 @@ package vault
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -123,7 +122,7 @@ func (m *imports) digest(rule importRule) []byte {
 }
 
 func (v *Vault) openImports(ctx context.Context) (*imports, error) {
-	key, err := v.importKey(ctx)
+	key, err := v.hashKey(ctx, purposeImport, "imp_")
 	if err != nil {
 		return nil, err
 	}
@@ -136,34 +135,6 @@ func (v *Vault) openImports(ctx context.Context) (*imports, error) {
 		m.digests[row.Name] = row.Digest
 	}
 	return m, nil
-}
-
-// importKey returns the key of the digests. It is sealed like the signing keys,
-// so that it outlives a rotation of the key-encryption key. The caller holds mu.
-func (v *Vault) importKey(ctx context.Context) (secret.Value, error) {
-	kek, err := v.currentKEK()
-	if err != nil {
-		return secret.Value{}, err
-	}
-	rows, err := v.rows.Keys(ctx)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("loading the import key: %w", err)
-	}
-	for _, row := range rows {
-		if row.Purpose == purposeImport {
-			return openKey(kek, row)
-		}
-	}
-	key := newRawKey()
-	now := stamp(v.now())
-	row := store.Key{ID: "imp_" + rand.Text(), Purpose: purposeImport, State: store.Current, Public: []byte{}, CreatedAt: now, StateAt: now}
-	if err := sealKey(kek, &row, key); err != nil {
-		return secret.Value{}, err
-	}
-	if err := v.rows.PutKeys(context.WithoutCancel(ctx), []store.Key{row}); err != nil {
-		return secret.Value{}, fmt.Errorf("storing the import key: %w", err)
-	}
-	return key, nil
 }
 
 // importOne sets one secret, and then remembers that it did: stopped between

@@ -3,11 +3,12 @@ package vault
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 )
 
-// form is a way in which a value travels. Percent-encoding and JSON escapes are
-// no forms of their own: such text is decoded first.
+// form is a way in which a value travels. All that is escaped or wrapped is no
+// form of its own: who calls Match undoes that.
 type form uint8
 
 const (
@@ -97,16 +98,33 @@ func verifyHex(p []byte, start int, value []byte) (span, bool) {
 // start is the place of the first character that holds bits of the value alone.
 func verifyBase64(p []byte, start int, value []byte, shift int) (span, bool) {
 	first, last := (8*shift+5)/6, 8*(shift+len(value))/6
-	text := p[start:]
-	if len(text) < last-first {
+	if len(p)-start < last-first {
 		return span{}, false
 	}
-	for i := range last - first {
-		if sextets[text[i]] != sextet(value, 6*(first+i)-8*shift) {
-			return span{}, false
-		}
+	s := span{start, start + last - first}
+	if !sameBits(p[s.start:s.end], value, 6*first-8*shift) {
+		return span{}, false
 	}
-	return widen(p, span{start: start, end: start + last - first}, value, shift), true
+	return widen(p, s, value, shift), true
+}
+
+// sameBits reports whether text is base64 of value from the given bit on.
+func sameBits(text, value []byte, bit int) bool {
+	for len(text) >= 4 && len(value) >= 4 {
+		a, b, c, d := sextets[text[0]], sextets[text[1]], sextets[text[2]], sextets[text[3]]
+		bits := uint32(a)<<18 | uint32(b)<<12 | uint32(c)<<6 | uint32(d)
+		if (a|b|c|d)&^63 != 0 || bits != binary.BigEndian.Uint32(value)<<bit>>8 {
+			return false
+		}
+		text, value = text[4:], value[3:]
+	}
+	for _, c := range text {
+		if sextets[c] != sextet(value, bit) {
+			return false
+		}
+		bit += 6
+	}
+	return true
 }
 
 // widen takes in the characters at the edges that hold a few bits of the value.

@@ -8,97 +8,64 @@ import (
 	"github.com/superinstance/keeper/internal/secret"
 )
 
-const (
-	minPlaces   = 1 << 9
-	anchorTries = 16 // places that are looked at for a needle's windows
-)
-
-// index finds needles in text. It knows each, in each form, by four windows of
+// index finds needles in text. It knows each, in each form, by some windows of
 // its text, and holds no text but in secret.Value. It is immutable once it is
 // shared; clone makes the copy that a change is made on.
 type index struct {
-	filter filter
-
-	// A hash table by open addressing and linear probing, at most two thirds
-	// full. Prints lie apart from owners, as most lookups end with them.
-	prints []uint16 // tells a window from others in its place; 0: empty
-	owners []uint32
-	used   int // places that are not empty, dead ones among them
-	dead   int
-
+	tables  [len(shapes)]table
 	needles []needle
 	free    []uint32 // places in needles
 	known   map[uint64]uint32
 	digests maphash.Seed
-
-	// alphabet holds the bytes of all needles in all forms, and those that
-	// begin an escape: an escape that stands for another byte is no part of one.
-	alphabet [256]bool
-	// inert holds the letters after a backslash that stand for no such byte.
-	inert [256]bool
-}
-
-// deadOwner stands in the place of a window that was removed.
-const deadOwner = ^uint32(0)
-
-// An owner packs the needle's place, the form, and which of the four windows.
-func packOwner(place uint32, f form, window int) uint32 {
-	return place<<5 | uint32(f)<<2 | uint32(window)
-}
-
-func unpackOwner(owner uint32) (place uint32, f form, window int) {
-	return owner >> 5, form(owner >> 2 & 7), int(owner & 3)
 }
 
 // needle is a text that is searched for.
 type needle struct {
-	target
-	names   []string // one for each that added it; empty: a free place
-	anchors [formCount]uint32
+	value  secret.Value
+	names  []string // one for each that added it; empty: a free place
+	places [formCount]anchors
+}
+
+// anchors are the places of a form's windows in its text. The windows are those
+// of one shape.
+type anchors struct {
+	shape uint8
+	at    [maxStride]uint16
 }
 
 // newIndex returns an index with room for about count needles.
 func newIndex(count int) *index {
-	windows := count * int(formCount) * stride
-	places := ceilPower(max(minPlaces, 2*windows))
 	ix := &index{
-		filter:  newFilter(windows),
-		prints:  make([]uint16, places),
-		owners:  make([]uint32, places),
 		needles: make([]needle, 0, count),
 		known:   make(map[uint64]uint32, count),
 		digests: maphash.MakeSeed(),
 	}
-	for _, b := range []byte(base64Alphabet + `-_%\`) {
-		ix.alphabet[b] = true
-	}
-	for _, b := range []byte(`"nrtbf`) {
-		ix.inert[b] = true
+	for i, s := range shapes {
+		if i > 0 {
+			count = 0 // it grows where short needles are
+		}
+		ix.tables[i] = newTable(s, count*int(formCount)*s.stride)
 	}
 	return ix
 }
 
 // clone returns a copy that can be changed. It takes time in proportion to the
-// index, about a millisecond for ten thousand needles.
+// index, some milliseconds for ten thousand needles.
 func (ix *index) clone() *index {
 	c := *ix
-	c.filter = slices.Clone(ix.filter)
-	c.prints = slices.Clone(ix.prints)
-	c.owners = slices.Clone(ix.owners)
+	for i := range c.tables {
+		c.tables[i] = c.tables[i].clone()
+	}
 	c.needles = slices.Clone(ix.needles)
 	c.free = slices.Clone(ix.free)
 	c.known = maps.Clone(ix.known)
 	return &c
 }
 
-// learn makes value known under name in ix, which nobody else may yet see, and
-// returns ix or, where that is too full, a roomier one.
+// learn makes value known under name in ix, which nobody else may yet see.
 func (ix *index) learn(value secret.Value, name string) *index {
 	for _, t := range targets(value) {
 		ix.add(t, name)
-		if ix.crowded() {
-			ix = ix.rebuilt()
-		}
 	}
 	return ix
 }
@@ -110,36 +77,25 @@ func (ix *index) forget(versions []version, name string) *index {
 			ix.remove(t, name)
 		}
 	}
-	if ix.crowded() {
-		return ix.rebuilt()
-	}
 	return ix
 }
 
 // add makes t known under name. A target that is known already gets one more
 // name.
-func (ix *index) add(t target, name string) {
-	content := t.value.Expose()
-	digest := maphash.Bytes(ix.digests, content)
-	if place, found := ix.known[digest]; found && ix.needles[place].value.Equal(t.value) {
+func (ix *index) add(t secret.Value, name string) {
+	digest := maphash.Bytes(ix.digests, t.Expose())
+	if place, found := ix.known[digest]; found && ix.needles[place].value.Equal(t) {
 		n := &ix.needles[place]
 		n.names = append(slices.Clip(n.names), name)
 		return
 	}
-	n := needle{target: t, names: []string{name}}
 	place := ix.place()
-	for f := range formCount {
-		ix.insert(&n, place, f)
-	}
-	ix.needles[place] = n
+	ix.needles[place] = needle{value: t, names: []string{name}}
 	ix.known[digest] = place
-	if t.spare {
-		return
+	for f := range formCount {
+		ix.insert(place, f)
 	}
-	for _, b := range content {
-		ix.alphabet[b] = true
-		ix.inert['"'] = ix.inert['"'] && b != '"'
-	}
+	ix.relieve()
 }
 
 func (ix *index) place() uint32 {
@@ -153,116 +109,83 @@ func (ix *index) place() uint32 {
 }
 
 // insert enters the windows of one form.
-func (ix *index) insert(n *needle, place uint32, f form) {
+func (ix *index) insert(place uint32, f form) {
+	n := &ix.needles[place]
 	text := f.append(nil, n.value.Expose())
 	defer clear(text)
-	anchor := ix.anchor(text)
-	n.anchors[f] = uint32(anchor)
-	for j := range stride {
-		for _, spelt := range spellings(text, anchor+j, f) {
-			w, key, print := hashes(spelt)
-			ix.filter.add(narrow(w))
-			ix.enter(key, print, packOwner(place, f, j))
+	run := span{0, len(text)}
+	if f == formRaw {
+		run = anchorRun(text)
+	}
+	a := &n.places[f]
+	a.shape = shapeOf(run.end - run.start)
+	t := &ix.tables[a.shape]
+	for j := range t.stride {
+		at := t.choose(text[:run.end], run.start+j)
+		a.at[j] = uint16(at)
+		for _, spelt := range spellings(text[at:at+t.width], f) {
+			t.enter(padded(spelt)&t.mask(), packOwner(place, f, j))
 		}
 	}
 }
 
-// enter puts a window in the first place that is free for it.
-func (ix *index) enter(key uint64, print uint16, owner uint32) {
-	mask := uint64(len(ix.prints) - 1)
-	at := key & mask
-	for ix.prints[at] != 0 {
-		at = (at + 1) & mask
-	}
-	ix.prints[at], ix.owners[at] = print, owner
-	ix.used++
-}
-
-// hashes returns the window at the beginning of text, the key of its place, and
-// what tells it from others there: where text is long enough, three bytes more
-// go into that, which keeps ordinary hexadecimal from being taken for a needle.
-func hashes(text []byte) (w, key uint64, print uint16) {
-	var padded [wideBytes]byte
-	copy(padded[:], text)
-	w = window(padded[:])
-	key = mix(w & narrowMask)
-	if len(text) >= wideBytes {
-		return w, key, printOf(mix(w))
-	}
-	return w, key, printOf(key)
-}
-
-// printOf takes bits of a hash that do not choose the place. It is never 0.
-func printOf(hash uint64) uint16 { return uint16(hash>>48) | 1 }
-
-// spellings returns the text of the window at start: two where the alphabets
-// of base64 differ in it.
-func spellings(text []byte, start int, f form) [][]byte {
-	end := min(start+wideBytes, len(text))
-	if end-start < wideBytes {
-		end = start + windowBytes
-	}
-	spelt := text[start:end]
-	if f == formRaw || f == formHex {
-		return [][]byte{spelt}
-	}
-	url := slices.Clone(spelt)
-	for i, c := range url {
-		switch c {
-		case '+':
-			url[i] = '-'
-		case '/':
-			url[i] = '_'
+// shapeOf is the first shape whose windows a text of that length holds.
+func shapeOf(length int) uint8 {
+	for i, s := range shapes {
+		if length >= s.needs() {
+			return uint8(i)
 		}
 	}
-	if slices.Equal(url, spelt) {
-		return [][]byte{spelt}
-	}
-	return [][]byte{spelt, url}
+	return uint8(len(shapes) - 1)
 }
 
-// anchor chooses where in text its windows begin: where they are unlike those
-// of other needles, and unlike ordinary text.
-func (ix *index) anchor(text []byte) int {
-	last := len(text) - anchorBytes
-	if wide := last - (wideBytes - windowBytes); wide >= 0 {
-		last = wide
-	}
-	best, least := 0, int(^uint(0)>>1)
-	step := last/anchorTries + 1
-	for at := last; at >= 0; at -= step {
-		if cost := ix.cost(text[at:]); cost < least {
-			best, least = at, cost
+// anchorRun is the longest run of a needle, a telling one where there is any. All
+// windows lie in it, since it stands whole in each run of a text that the needle
+// stands in.
+func anchorRun(text []byte) span {
+	var best span
+	for _, runs := range [][]span{tellingRuns(text), tokenRuns(text)} {
+		for _, r := range runs {
+			if r.end-r.start > best.end-best.start {
+				best = r
+			}
+		}
+		if best.end > 0 {
+			break
 		}
 	}
 	return best
 }
 
-// cost says how often the windows at the beginning of text are to be expected
-// elsewhere, on no scale.
-func (ix *index) cost(text []byte) int {
-	cost := 0
-	for j := range stride {
-		if w, _, _ := hashes(text[j : j+windowBytes]); ix.filter.lacks(narrow(w)) == 0 {
-			cost += 2 * anchorBytes
+// spellings returns the ways to write a window: characters of base64 that its
+// alphabets differ in stand for each other.
+func spellings(spelt []byte, f form) [][]byte {
+	all := [][]byte{spelt}
+	if f == formRaw || f == formHex {
+		return all
+	}
+	for i, c := range spelt {
+		other, found := otherAlphabet[c]
+		if !found {
+			continue
+		}
+		for _, s := range all {
+			s = slices.Clone(s)
+			s[i] = other
+			all = append(all, s)
 		}
 	}
-	for _, c := range text[:anchorBytes] {
-		switch {
-		case c >= 'a' && c <= 'z':
-			cost++
-		case !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z'):
-			cost += 2 // punctuation: a public prefix, another alphabet
-		}
-	}
-	return cost
+	return all
 }
 
+// otherAlphabet maps the characters of base64 that are written otherwise in URLs.
+var otherAlphabet = map[byte]byte{'+': '-', '/': '_'}
+
 // remove takes back one add of t under name.
-func (ix *index) remove(t target, name string) {
-	digest := maphash.Bytes(ix.digests, t.value.Expose())
+func (ix *index) remove(t secret.Value, name string) {
+	digest := maphash.Bytes(ix.digests, t.Expose())
 	place, found := ix.known[digest]
-	if !found || !ix.needles[place].value.Equal(t.value) {
+	if !found || !ix.needles[place].value.Equal(t) {
 		return
 	}
 	n := &ix.needles[place]
@@ -275,46 +198,45 @@ func (ix *index) remove(t target, name string) {
 		return
 	}
 	for f := range formCount {
-		ix.erase(n, place, f)
+		ix.erase(place, f)
 	}
 	ix.needles[place] = needle{}
 	ix.free = append(ix.free, place)
 	delete(ix.known, digest)
+	ix.relieve()
 }
 
-// erase marks the windows of one form as dead. Their bits stay in the filter
-// until the index is built anew.
-func (ix *index) erase(n *needle, place uint32, f form) {
+// erase takes out the windows of one form.
+func (ix *index) erase(place uint32, f form) {
+	n := &ix.needles[place]
 	text := f.append(nil, n.value.Expose())
 	defer clear(text)
-	mask := uint64(len(ix.prints) - 1)
-	for j := range stride {
-		for _, spelt := range spellings(text, int(n.anchors[f])+j, f) {
-			_, key, _ := hashes(spelt)
-			for at := key & mask; ix.prints[at] != 0; at = (at + 1) & mask {
-				if ix.owners[at] == packOwner(place, f, j) {
-					ix.owners[at] = deadOwner
-					ix.dead++
-					break
-				}
+	t := &ix.tables[n.places[f].shape]
+	for j := range t.stride {
+		at := int(n.places[f].at[j])
+		for _, spelt := range spellings(text[at:at+t.width], f) {
+			t.leave(padded(spelt)&t.mask(), packOwner(place, f, j))
+		}
+	}
+}
+
+// relieve builds the tables anew that are too full, with room to grow.
+func (ix *index) relieve() {
+	for i := range ix.tables {
+		if t := &ix.tables[i]; t.crowded() {
+			*t = newTable(t.shape, 2*t.live())
+			ix.refill(uint8(i))
+		}
+	}
+}
+
+// refill enters all windows of one shape.
+func (ix *index) refill(shape uint8) {
+	for place, n := range ix.needles {
+		for f := range formCount {
+			if len(n.names) > 0 && n.places[f].shape == shape {
+				ix.insert(uint32(place), f)
 			}
 		}
 	}
-}
-
-// crowded reports whether the index should be built anew: table or filter are
-// too full to be quick, or much in them is dead.
-func (ix *index) crowded() bool {
-	return ix.used > len(ix.prints)*2/3 || ix.filter.crowded(ix.used) || ix.dead > minPlaces && ix.dead > ix.used/4
-}
-
-// rebuilt returns an index of the same needles with room to grow.
-func (ix *index) rebuilt() *index {
-	fresh := newIndex((len(ix.needles) - len(ix.free)) * 5 / 4)
-	for _, n := range ix.needles {
-		for _, name := range n.names {
-			fresh.add(n.target, name)
-		}
-	}
-	return fresh
 }

@@ -1,17 +1,13 @@
 package vault
 
 import (
-	"cmp"
-	"slices"
+	"math/bits"
 
 	"github.com/superinstance/keeper/internal/secret"
 )
 
-// span is an occurrence: bytes start to end of a text.
-type span struct {
-	start, end int
-	name       string
-}
+// span is bytes start to end of a text.
+type span struct{ start, end int }
 
 // Matcher knows values that are not in a vault (the admin token, say) in every
 // form in which Vault.Match knows its own. It is immutable and safe for
@@ -21,100 +17,105 @@ type Matcher struct {
 }
 
 // NewMatcher returns a Matcher of values, which it finds under name. A value
-// without a telling run is never found.
+// that cannot be told from ordinary text is found as a whole, unless it has no
+// run of 8 token characters.
 func NewMatcher(name string, values ...secret.Value) *Matcher {
 	ix := newIndex(len(values))
 	for _, v := range values {
-		ix = ix.learn(v, name)
+		ix.learn(v, name)
+		if len(targets(v)) == 0 && len(tokenRuns(v.Expose())) > 0 {
+			ix.add(v, name)
+		}
 	}
 	return &Matcher{ix}
 }
 
 // Match yields where the values stand in p, as Vault.Match does.
-func (m *Matcher) Match(p []byte, yield func(start, end int, name string)) {
-	m.index.match(p, yield)
+func (m *Matcher) Match(p []byte, places []uint64, from int, yield func(start, end int, name string)) {
+	m.index.match(p, places, from, yield)
 }
 
-// match yields where needles stand in p, in any form, in ascending order and
-// without overlap. It allocates nothing where there is none.
-func (ix *index) match(p []byte, yield func(start, end int, name string)) {
-	if len(ix.known) == 0 {
+// sight is where needles are looked for, and who is told of them.
+type sight struct {
+	index *index
+	text  []byte
+	yield func(start, end int, name string)
+}
+
+// match yields the needles that have a window at one of the places of p, from the 64
+// on of which from is one.
+func (ix *index) match(p []byte, places []uint64, from int, yield func(start, end int, name string)) {
+	for i := range ix.tables {
+		if t := &ix.tables[i]; t.used > t.dead {
+			s := sight{ix, p, yield}
+			s.scan(t, places, from/64)
+		}
+	}
+}
+
+// batch windows are judged together. They go through filter and table without a branch
+// on what is found there, so that no wrong guess of the processor makes one wait for
+// another's memory.
+const batch = 64
+
+// scan tests the windows at those places, from the word first on, that the table's
+// stride leads to.
+func (s *sight) scan(t *table, places []uint64, first int) {
+	var passed [batch]int
+	f, mask, n, before := t.filter, t.mask(), 0, uint64(0)
+	for i := first; i < len(places); i++ {
+		at := t.windows(places[i], before)
+		for before = places[i]; at != 0; at &= at - 1 {
+			place := i*64 + bits.TrailingZeros64(at)
+			passed[n&(batch-1)] = place
+			n += f.passes(spread(s.window(place) & mask))
+		}
+		if n > batch-64/minStride {
+			s.judge(t, passed[:n])
+			n = 0
+		}
+	}
+	s.judge(t, passed[:n])
+}
+
+// judge looks at the windows that passed the filter.
+func (s *sight) judge(t *table, passed []int) {
+	held, mask := 0, t.mask()
+	for _, at := range passed {
+		passed[held] = at
+		held += t.mayHold(mix(s.window(at) & mask))
+	}
+	for _, at := range passed[:held] {
+		s.confirm(t, at, s.window(at)&mask)
+	}
+}
+
+// window is the one that begins at a place.
+func (s *sight) window(at int) uint64 {
+	if at+windowBytes > len(s.text) {
+		return padded(s.text[at:])
+	}
+	return window(s.text[at:])
+}
+
+// confirm yields the needles that have the window w at that place.
+func (s *sight) confirm(t *table, at int, w uint64) {
+	key := mix(w)
+	if t.mayHold(key) == 0 {
 		return
 	}
-	found := ix.scan(p, nil)
-	found = ix.scanEscaped(p, found, allSigns, 0)
-	for _, s := range merge(found) {
-		yield(s.start, s.end, s.name)
+	for place := t.find(key, t.first(key)); place >= 0; place = t.find(key, place+1) {
+		if owner := t.owners[place]; owner != deadOwner {
+			s.verify(at, owner)
+		}
 	}
 }
 
-// merge sorts spans and joins those that overlap; the one that begins first,
-// and of these the longest, gives the name.
-func merge(found []span) []span {
-	slices.SortFunc(found, func(a, b span) int {
-		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end))
-	})
-	merged := found[:0]
-	for _, s := range found {
-		if last := len(merged) - 1; last >= 0 && s.start < merged[last].end {
-			merged[last].end = max(merged[last].end, s.end)
-			continue
-		}
-		merged = append(merged, s)
+// verify yields the needle whose window the owner is, if it stands around at.
+func (s *sight) verify(at int, owner uint32) {
+	place, f, j := unpackOwner(owner)
+	n := &s.index.needles[place]
+	if hit, ok := f.verify(s.text, at-int(n.places[f].at[j]), n.value.Expose()); ok {
+		s.yield(hit.start, hit.end, n.names[0])
 	}
-	return merged
-}
-
-// scan appends the needles that stand in p unescaped, in no order. Four windows
-// share a branch, which is hardly ever taken.
-func (ix *index) scan(p []byte, found []span) []span {
-	f := ix.filter
-	at := 0
-	for ; at+blockReads <= len(p); at += blockBytes {
-		b := (*[blockReads]byte)(p[at:])
-		h0, h1, h2, h3 := narrow(window(b[0:])), narrow(window(b[4:])), narrow(window(b[8:])), narrow(window(b[12:]))
-		if f.lacks(h0) == 0 || f.lacks(h1) == 0 || f.lacks(h2) == 0 || f.lacks(h3) == 0 {
-			found = ix.scanBlock(p, at, found)
-		}
-	}
-	for ; at+wideBytes <= len(p); at += stride {
-		found = ix.confirm(p, at, window(p[at:]), found)
-	}
-	if at+windowBytes <= len(p) {
-		var padded [wideBytes]byte
-		copy(padded[:], p[at:])
-		found = ix.confirm(p, at, window(padded[:]), found)
-	}
-	return found
-}
-
-// scanBlock tests the windows of one block one by one.
-func (ix *index) scanBlock(p []byte, begin int, found []span) []span {
-	for at := begin; at < begin+blockBytes; at += stride {
-		found = ix.confirm(p, at, window(p[at:]), found)
-	}
-	return found
-}
-
-// confirm appends the needles that have the window w at p[at].
-func (ix *index) confirm(p []byte, at int, w uint64, found []span) []span {
-	if ix.filter.lacks(narrow(w)) != 0 {
-		return found
-	}
-	key := mix(w & narrowMask)
-	short, long := printOf(key), printOf(mix(w))
-	mask := uint64(len(ix.prints) - 1)
-	for i := key & mask; ix.prints[i] != 0; i = (i + 1) & mask {
-		if ix.prints[i] != short && ix.prints[i] != long || ix.owners[i] == deadOwner {
-			continue
-		}
-		place, f, j := unpackOwner(ix.owners[i])
-		n := &ix.needles[place]
-		start := at - j - int(n.anchors[f])
-		if hit, ok := f.verify(p, start, n.value.Expose()); ok {
-			hit.name = n.names[0]
-			found = append(found, hit)
-		}
-	}
-	return found
 }

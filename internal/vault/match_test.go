@@ -6,12 +6,11 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	mathrand "math/rand/v2"
-	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -31,69 +30,30 @@ func mixedHex(value string) string {
 	return string(text)
 }
 
-func percent(value, format string) string {
-	var b strings.Builder
-	for i := range len(value) {
-		fmt.Fprintf(&b, format, value[i])
-	}
-	return b.String()
-}
-
-func unicodeEscapes(value string, every int) string {
-	var b strings.Builder
-	for i := range len(value) {
-		if i%every == 0 {
-			fmt.Fprintf(&b, `\u%04x`, value[i])
-		} else {
-			b.WriteByte(value[i])
+// mixedAlphabets writes every other of the characters that the alphabets of
+// base64 differ in as in URLs.
+func mixedAlphabets(value string) string {
+	text, odd := []byte(base64.RawStdEncoding.EncodeToString([]byte(value))), false
+	for i, c := range text {
+		if c == '+' || c == '/' {
+			if odd = !odd; odd {
+				text[i] = map[byte]byte{'+': '-', '/': '_'}[c]
+			}
 		}
 	}
-	return b.String()
+	return string(text)
 }
 
-func jsonInside(value string) string {
-	b, _ := json.Marshal(value)
-	return string(b[1 : len(b)-1])
-}
-
-// forms are the ways in which a value travels. Each returns the text that stands
-// for the value alone.
+// forms are the ways in which a value travels that a matcher knows. Each returns
+// the text that stands for the value alone.
 var forms = map[string]func(string) string{
-	"raw":              func(s string) string { return s },
-	"hex":              func(s string) string { return hex.EncodeToString([]byte(s)) },
-	"hex upper":        func(s string) string { return strings.ToUpper(hex.EncodeToString([]byte(s))) },
-	"hex mixed":        mixedHex,
-	"percent upper":    func(s string) string { return percent(s, "%%%02X") },
-	"percent lower":    func(s string) string { return percent(s, "%%%02x") },
-	"percent reserved": url.QueryEscape,
-	"percent twice":    func(s string) string { return url.QueryEscape(percent(s, "%%%02x")) },
-	"JSON":             jsonInside,
-	"JSON all":         func(s string) string { return unicodeEscapes(s, 1) },
-	"JSON some":        func(s string) string { return unicodeEscapes(s, 5) },
-	"JSON slashes":     func(s string) string { return strings.ReplaceAll(jsonInside(s), "/", `\/`) },
-	"JSON in JSON":     func(s string) string { return jsonInside(unicodeEscapes(s, 3)) },
-	"percent in JSON":  func(s string) string { return unicodeEscapes(percent(s, "%%%02x"), 2) },
-	"base64":           func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-	"base64 URL":       func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
-	"base64 percent":   func(s string) string { return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(s))) },
-	"base64 JSON slashes": func(s string) string {
-		return strings.ReplaceAll(base64.StdEncoding.EncodeToString([]byte(s)), "/", `\/`)
-	},
-	"base64 percent encode": func(s string) string { return percent(base64.StdEncoding.EncodeToString([]byte(s)), "%%%02x") },
-}
-
-// withoutPadding takes off what base64 ends with and what says nothing of the
-// value.
-func withoutPadding(form, encoded string) string {
-	if !strings.HasPrefix(form, "base64") {
-		return encoded
-	}
-	for _, padding := range []string{"=", "%3D", "%3d"} {
-		for strings.HasSuffix(encoded, padding) {
-			encoded = strings.TrimSuffix(encoded, padding)
-		}
-	}
-	return encoded
+	"raw":          func(s string) string { return s },
+	"hex":          func(s string) string { return hex.EncodeToString([]byte(s)) },
+	"hex upper":    func(s string) string { return strings.ToUpper(hex.EncodeToString([]byte(s))) },
+	"hex mixed":    mixedHex,
+	"base64":       func(s string) string { return base64.RawStdEncoding.EncodeToString([]byte(s)) },
+	"base64 URL":   func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
+	"base64 mixed": mixedAlphabets,
 }
 
 func knowing(value string) *vault.Matcher {
@@ -117,7 +77,7 @@ func TestValueIsFoundInEveryFormAndSurrounding(t *testing.T) {
 			after := rapid.StringMatching(`([ ,"][a-z ,"]{0,40})?`).Draw(t, "after")
 			encoded := form(value)
 			hits := matches(knowing(value), before+encoded+after)
-			want := []hit{{len(before), len(before) + len(withoutPadding(name, encoded)), "vault:p"}}
+			want := []hit{{len(before), len(before) + len(encoded), "vault:p"}}
 			if !slices.Equal(hits, want) {
 				t.Fatalf("%s of %q in %q:\n got %v\nwant %v", name, value, before+encoded+after, hits, want)
 			}
@@ -156,7 +116,7 @@ func TestEveryOccurrenceIsFoundInOrderWithoutOverlap(t *testing.T) {
 		for range rapid.IntRange(0, 12).Draw(t, "parts") {
 			text.WriteString(rapid.StringMatching(`[a-z {}":,\n]{0,30} `).Draw(t, "clean"))
 			provider := fmt.Sprintf("p%d", rapid.IntRange(0, 39).Draw(t, "which"))
-			form := rapid.SampledFrom([]string{"raw", "hex", "percent upper", "JSON all"}).Draw(t, "form")
+			form := rapid.SampledFrom([]string{"raw", "hex", "hex mixed"}).Draw(t, "form")
 			start := text.Len()
 			text.WriteString(forms[form](values[provider]))
 			want = append(want, hit{start, text.Len(), "vault:" + provider})
@@ -202,56 +162,10 @@ func TestCleanTextHasNoHit(t *testing.T) {
 func TestCleanTextCostsNoAllocation(t *testing.T) {
 	m := knowing(newValue())
 	text := chatJSON(1 << 14)
+	places := placesOf(text)
 	yield := func(int, int, string) { t.Error("hit in clean text") }
-	if got := testing.AllocsPerRun(20, func() { m.Match(text, yield) }); got > 0 {
+	if got := testing.AllocsPerRun(20, func() { m.Match(text, places, 0, yield) }); got > 0 {
 		t.Errorf("got %v allocations, want none", got)
-	}
-}
-
-func TestStructuredValueIsFoundByItsTellingParts(t *testing.T) {
-	key := rand.Text()
-	pemLine := base64.StdEncoding.EncodeToString([]byte(rand.Text() + rand.Text() + rand.Text())[:48])
-	for name, c := range map[string]struct {
-		value         string
-		telling, free []string
-	}{
-		"database URL": {
-			"postgres://keeper:" + key + "@db-7.internal.example.com:5432/production?sslmode=require",
-			[]string{key},
-			[]string{"postgres", "db-7.internal.example.com", "production", "sslmode=require", "keeper", "postgres://db-7.internal.example.com:5432/production"},
-		},
-		"encoded password": {
-			"mysql://root:" + key + "%40%2F!@mysql.example.com/shop", []string{key + "@/!", key + "%40%2f!"}, []string{"mysql.example.com"},
-		},
-		"webhook":        {"https://hooks.example.com/services/" + key, []string{key}, []string{"https://hooks.example.com/services/", "hooks.example.com"}},
-		"name, password": {"me@example.com:" + key, []string{key}, []string{"me@example.com", "example.com"}},
-		"bearer":         {"Bearer " + key, []string{key}, []string{"Bearer"}},
-		"fields":         {"Server=tcp:sql.example.com;User=administrator;Password=" + key + ";Encrypt=true", []string{key}, []string{"administrator", "sql.example.com", "Password"}},
-		"block":          {"-----BEGIN PRIVATE KEY-----\n" + pemLine + "\n-----END PRIVATE KEY-----", []string{pemLine}, []string{"-----BEGIN PRIVATE KEY-----", "PRIVATE"}},
-		"document":       {`{"type":"service_account","token_uri":"https://oauth2.example.com/token","private_key":"-----BEGIN\n` + pemLine + `\n"}`, []string{pemLine}, []string{"service_account", "oauth2.example.com", "private_key"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m := knowing(c.value)
-			for _, text := range c.telling {
-				if hits := matches(m, "x "+text+" y"); len(hits) != 1 {
-					t.Errorf("part %d of %d: got hits %v, want one", slices.Index(c.telling, text)+1, len(c.telling), hits)
-				}
-			}
-			for _, text := range c.free {
-				if hits := matches(m, "x "+text+" y"); len(hits) > 0 {
-					t.Errorf("%q: got hits %v, want none", text, hits)
-				}
-			}
-		})
-	}
-}
-
-func TestStructuredValueIsCoveredWhole(t *testing.T) {
-	value := "postgres://keeper:" + rand.Text() + "@db.example.com/production"
-	got := matches(knowing(value), "url: "+value+".")
-	want := []hit{{5, 5 + len(value), "vault:p"}}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
@@ -290,21 +204,6 @@ func TestLongValueIsFoundByItsLengths(t *testing.T) {
 		}
 		if at < len(text)-8 {
 			t.Errorf("%s: got hits up to %d, want up to the end at %d", name, at, len(text))
-		}
-	}
-}
-
-func TestOneKindOfEscapesIsUndoneWithoutTheOther(t *testing.T) {
-	key := rand.Text()
-	for name, c := range map[string]struct{ value, text string }{
-		"percent sign in the value, as JSON":        {key + `%41` + `\x`, key + `%41` + `\\x`},
-		"percent sign in the value, as JSON escape": {key + `%41`, unicodeEscapes(key+`%41`, 3)},
-		"backslash in the value, percent-encoded":   {`ab\n` + key, `%61b\n` + key},
-		"hexadecimal after a percent sign, as JSON": {key, `%` + unicodeEscapes(hex.EncodeToString([]byte(key)), 3)},
-		"value after a percent sign, as JSON":       {"ab" + key, `%ab` + unicodeEscapes(key, 2)},
-	} {
-		if hits := matches(knowing(c.value), c.text); len(hits) != 1 {
-			t.Errorf("%s: got hits %v, want one", name, hits)
 		}
 	}
 }
@@ -358,19 +257,203 @@ func TestSharedValueIsKnownUntilItsLastSecretGoes(t *testing.T) {
 	}
 }
 
-func FuzzMatchYieldsOrderedSpansWithinTheText(f *testing.F) {
-	value := newValue()
-	m := knowing(value)
-	f.Add([]byte(value), []byte(`\u00`), 3)
-	f.Add([]byte("%41%4"), []byte(`%\`), 0)
-	f.Fuzz(func(t *testing.T, before, after []byte, cut int) {
-		text := slices.Concat(before, []byte(value)[:max(0, min(cut, len(value)))], after)
-		last := 0
-		m.Match(text, func(start, end int, _ string) {
-			if start < last || end <= start || end > len(text) {
-				t.Errorf("got span %d:%d after %d in %d bytes", start, end, last, len(text))
+func TestMatcherFindsAnOrdinaryValueAsAWhole(t *testing.T) {
+	value := "an-ordinary-password-for-production"
+	for name, form := range forms {
+		if got := matches(knowing(value), "<"+form(value)+">"); len(got) != 1 {
+			t.Errorf("%s: got %v, want one hit", name, got)
+		}
+	}
+	if got := matches(knowing(value), "password-for-production"); len(got) > 0 {
+		t.Errorf("part of it: got %v, want no hit", got)
+	}
+	if got := matches(knowing("a b c"), "a b c and so on"); len(got) > 0 {
+		t.Errorf("value without a run: got %v, want no hit", got)
+	}
+}
+
+func TestValueIsFoundInWhateverIsAroundIt(t *testing.T) {
+	for name, form := range forms {
+		t.Run(name, rapid.MakeCheck(func(t *rapid.T) {
+			value := plainValues.Draw(t, "value")
+			before := string(rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "before"))
+			after := string(rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "after"))
+			encoded := form(value)
+			for _, h := range matches(knowing(value), before+encoded+after) {
+				if h.start <= len(before) && h.end >= len(before)+len(encoded) {
+					return
+				}
 			}
-			last = end
+			t.Fatalf("%s of %q between %q and %q is not found", name, value, before, after)
+		}))
+	}
+}
+
+func TestPlacesOnlySpareWork(t *testing.T) {
+	f := open(t)
+	values := make([]string, 20)
+	for i := range values {
+		values[i] = []string{newValue(), "Zq7k" + rand.Text()[:4], "a!" + rand.Text()}[i%3]
+		f.set(t, fmt.Sprintf("p%d", i), "", values[i])
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var text strings.Builder
+		for range rapid.IntRange(0, 6).Draw(t, "parts") {
+			text.WriteString(rapid.StringMatching(`[a-z0-9=/ {}":,\n]{0,30}`).Draw(t, "clean"))
+			value := rapid.SampledFrom(values).Draw(t, "value")
+			form := rapid.SampledFrom([]string{"raw", "hex", "base64"}).Draw(t, "form")
+			text.WriteString(forms[form](value))
+		}
+		got, want := joined(matchesAt(f, text.String(), everywhere(text.Len()))), matches(f, text.String())
+		if !slices.Equal(got, want) {
+			t.Fatalf("in %q:\n got %v\nwant %v", text.String(), got, want)
+		}
+	})
+}
+
+func TestValueOf64KiBIsFoundWhole(t *testing.T) {
+	var b strings.Builder
+	for b.Len() < 64<<10 {
+		b.WriteString(rand.Text())
+	}
+	value := b.String()[:64<<10]
+	if got, want := matches(knowing(value), "x "+value+" y"), len(value)+2; len(got) == 0 || got[0].start != 2 || got[len(got)-1].end != want {
+		t.Errorf("got %d hits, want them from 2 to %d", len(got), want)
+	}
+}
+
+func TestVersionThatIsKeptNoMoreIsForgotten(t *testing.T) {
+	f := open(t)
+	versions := make([]string, 12)
+	for i := range versions {
+		versions[i] = newValue()
+		f.set(t, "p", "", versions[i])
+	}
+	for i, value := range versions {
+		want := 1
+		if i < len(versions)-10 {
+			want = 0
+		}
+		if got := matches(f, value); len(got) != want {
+			t.Errorf("version %d of %d: got %d hits, want %d", i+1, len(versions), len(got), want)
+		}
+	}
+}
+
+func TestChangesTakeEffectWhileOthersMatch(t *testing.T) {
+	f := open(t)
+	lasting := newValue()
+	f.set(t, "lasting", "", lasting)
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if got := matches(f, "a "+lasting+" b"); len(got) != 1 {
+					t.Errorf("a value that stays, while others change: got %d hits, want one", len(got))
+					return
+				}
+			}
 		})
+	}
+	for i := range 120 {
+		value, next := newValue(), newValue()
+		provider := fmt.Sprintf("p%d", i%7)
+		f.set(t, provider, "", value)
+		if got := matches(f, value); len(got) != 1 {
+			t.Errorf("after Set: got %d hits, want one", len(got))
+		}
+		f.set(t, provider, "", next)
+		if got := matches(f, next+" "+value); len(got) != 2 {
+			t.Errorf("after a rotation: got %d hits, want the old and the new value", len(got))
+		}
+		if _, err := f.Delete(context.Background(), provider, ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := matches(f, next+" "+value); len(got) != 0 {
+			t.Errorf("after Delete: got %d hits, want none", len(got))
+		}
+	}
+	close(stop)
+	readers.Wait()
+}
+
+// standing is where value stands in text in a form that a matcher knows, found by
+// plain searches.
+func standing(text, value string) (all []hit) {
+	add := func(in, sought string, widen func(start, end int) hit) {
+		for at := 0; ; at++ {
+			i := strings.Index(in[at:], sought)
+			if i < 0 {
+				return
+			}
+			at += i
+			all = append(all, widen(at, at+len(sought)))
+		}
+	}
+	exact := func(start, end int) hit { return hit{start, end, "vault:p"} }
+	add(text, value, exact)
+	lower := []byte(text)
+	for i, c := range lower {
+		if c >= 'A' && c <= 'Z' {
+			lower[i] |= 0x20
+		}
+	}
+	add(string(lower), hex.EncodeToString([]byte(value)), exact)
+	standard := strings.NewReplacer("-", "+", "_", "/").Replace(text)
+	for shift := range 3 {
+		first, end := (8*shift+5)/6, 8*(shift+len(value))/6
+		encode := func(foreign byte) string {
+			around := strings.Repeat(string([]byte{foreign}), 3)
+			return base64.RawStdEncoding.EncodeToString([]byte(around[:shift] + value + around))
+		}
+		add(standard, encode(0)[first:end], func(from, to int) hit {
+			h := exact(from, to)
+			for foreign := range 256 {
+				encoded := encode(byte(foreign))
+				if from > 0 && first*6 > 8*shift && encoded[first-1] == standard[from-1] {
+					h.start = from - 1
+				}
+				if to < len(text) && 6*end < 8*(shift+len(value)) && encoded[end] == standard[to] {
+					h.end = to + 1
+				}
+			}
+			return h
+		})
+	}
+	return joined(all)
+}
+
+func FuzzMatchFindsWhatPlainSearchesFind(f *testing.F) {
+	values := []string{"Zq7k" + rand.Text()[:4], "Zq7k" + rand.Text()[:7], rand.Text(), newValue()}
+	var known []*vault.Matcher
+	for _, v := range values {
+		known = append(known, knowing(v))
+	}
+	var encodings []func(string) string
+	for _, form := range forms {
+		encodings = append(encodings, form)
+	}
+	f.Add([]byte("ab"), []byte("cd"), uint8(0), uint8(0), uint8(255))
+	f.Add([]byte{0xff, 0xfe}, []byte{}, uint8(1), uint8(3), uint8(255))
+	f.Add([]byte("+/-_"), []byte("=="), uint8(3), uint8(5), uint8(7))
+	f.Fuzz(func(t *testing.T, before, after []byte, which, form, cut uint8) {
+		place := int(which) % len(values)
+		value, encode := values[place], encodings[int(form)%len(encodings)]
+		encoded := encode(string(before[:min(len(before), 5)]) + value)
+		text := string(before) + encoded[:min(int(cut), len(encoded))] + string(after)
+		for _, h := range matchesAt(known[place], text, everywhere(len(text))) {
+			if h.start < 0 || h.end <= h.start || h.end > len(text) {
+				t.Fatalf("got a span %d:%d in %d bytes", h.start, h.end, len(text))
+			}
+		}
+		if got, want := matches(known[place], text), standing(text, value); !slices.Equal(got, want) {
+			t.Errorf("value %d in %q: got %v, want %v", place, text, got, want)
+		}
 	})
 }

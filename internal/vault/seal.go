@@ -40,7 +40,10 @@ func (b binding) bytes(field []byte) binding {
 	return append(b, field...)
 }
 
-func (b binding) text(field string) binding { return b.bytes([]byte(field)) }
+func (b binding) text(field string) binding {
+	b = binary.BigEndian.AppendUint64(b, uint64(len(field)))
+	return append(b, field...)
+}
 
 func (b binding) number(n int64) binding {
 	return b.bytes(binary.BigEndian.AppendUint64(nil, uint64(n)))

@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -303,12 +304,31 @@ type hit struct {
 	name       string
 }
 
-func matches(v interface {
-	Match([]byte, func(int, int, string))
-}, text string) []hit {
-	var hits []hit
-	v.Match([]byte(text), func(start, end int, name string) { hits = append(hits, hit{start, end, name}) })
+type matcher interface {
+	Match(p []byte, places []uint64, from int, yield func(start, end int, name string))
+}
+
+// matches returns what m yields for text, in order, with overlapping spans of a name
+// joined.
+func matches(m matcher, text string) []hit { return joined(matchesAt(m, text, placesOf([]byte(text)))) }
+
+func matchesAt(m matcher, text string, places []uint64) (hits []hit) {
+	m.Match([]byte(text), places, 0, func(start, end int, name string) { hits = append(hits, hit{start, end, name}) })
 	return hits
+}
+
+func joined(hits []hit) (all []hit) {
+	slices.SortFunc(hits, func(a, b hit) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end), cmp.Compare(a.name, b.name))
+	})
+	for _, h := range hits {
+		if last := len(all) - 1; last >= 0 && h.start < all[last].end && h.name == all[last].name {
+			all[last].end = max(all[last].end, h.end)
+			continue
+		}
+		all = append(all, h)
+	}
+	return all
 }
 
 var errDisk = errors.New("no space left")

@@ -2,56 +2,74 @@ package vault
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/superinstance/keeper/internal/secret"
 )
 
-// target is a text by which a value is known: the whole value, or a part of a
-// value that has structure and whose parts travel alone.
-type target struct {
-	value secret.Value
-	// spare marks the whole of a value whose telling parts are targets too. It
-	// is there so that the whole extent is covered where the value stands whole.
-	spare bool
-}
-
 // maxNesting bounds values within values: a URL in a query in a JSON document.
 const maxNesting = 4
 
-// targets returns what v is known by, each once; none where no part of v can be
-// told from ordinary text.
-func targets(v secret.Value) []target {
+// targets returns the texts that v is known by, each once: the whole of v, the
+// parts of a value that has structure and whose parts travel alone, and the
+// telling runs of these. There is none where no part can be told from ordinary
+// text.
+func targets(v secret.Value) []secret.Value {
 	value := string(v.Expose())
-	var parts []string
-	for _, part := range pieces(value, 0) {
-		if strings.ContainsFunc(part, isBreak) { // nested too deep
-			parts = append(parts, tellingRuns(part)...)
-		} else if isTelling(part) {
-			parts = append(parts, part)
-		}
-	}
-	if len(parts) == 0 && !strings.Contains(value, "://") { // the host of a URL is not telling
-		parts = tellingRuns(value)
-	}
+	parts := tellingParts(value)
 	if len(parts) == 0 {
 		return nil
 	}
-	seen := map[string]bool{value: true}
-	all := []target{{value: v, spare: parts[0] != value}}
-	if len(value) > maxTarget || all[0].spare && strings.ContainsFunc(value, isBreak) {
-		all, seen = nil, map[string]bool{}
+	var all []secret.Value
+	seen := map[string]bool{}
+	add := func(text string) {
+		if !seen[text] {
+			seen[text] = true
+			all = append(all, secret.New([]byte(text)))
+		}
+	}
+	if len(value) <= maxTarget && (parts[0] == value || !strings.ContainsFunc(value, isBreak)) {
+		add(value)
 	}
 	for _, part := range parts {
 		for _, text := range lengths(part) {
-			if !seen[text] {
-				seen[text] = true
-				all = append(all, target{value: secret.New([]byte(text))})
-			}
+			add(text)
 		}
+	}
+	return all
+}
+
+// tellingParts returns the parts of value that can be told from ordinary text,
+// and may be secret if any of them may, and the telling runs of each.
+func tellingParts(value string) (all []string) {
+	private, public := pieces(value)
+	for _, parts := range [][]string{private, public} {
+		for _, part := range parts {
+			runs := runsOf(part)
+			if len(runs) > 0 && !strings.ContainsFunc(part, isBreak) {
+				all = append(all, part)
+			}
+			all = append(all, runs...)
+		}
+		if len(all) > 0 {
+			return all
+		}
+	}
+	if strings.Contains(value, "://") { // the host of a URL is not telling
+		return nil
+	}
+	return runsOf(value)
+}
+
+// runsOf returns the texts of tellingRuns.
+func runsOf(s string) (all []string) {
+	for _, r := range tellingRuns([]byte(s)) {
+		all = append(all, s[r.start:r.end])
 	}
 	return all
 }
@@ -73,44 +91,108 @@ func lengths(part string) (all []string) {
 		all, part = append(all, part[:lengthBytes]), part[lengthBytes:]
 	}
 	all = append(all, part)
-	return slices.DeleteFunc(all, func(s string) bool { return !isTelling(s) })
+	return slices.DeleteFunc(all, func(s string) bool { return len(runsOf(s)) == 0 })
 }
 
-// pieces takes a value apart as far as it has structure: JSON, a URL, fields,
-// or a name and a password. A value without any is its own only piece.
-func pieces(value string, depth int) []string {
-	var parts []string
-	switch {
-	case depth >= maxNesting:
-		return []string{value}
-	case isDocument(value):
-		parts = jsonStrings(value)
-	case strings.Contains(value, "://") && !strings.ContainsFunc(value, isBlank):
-		parts = urlParts(value)
-	case strings.ContainsFunc(value, isSeparator):
-		parts = fields(value)
-	case strings.Contains(value, ":"):
-		parts = strings.Split(value, ":")
-	default:
-		return []string{value}
-	}
-	var all []string
-	for _, part := range parts {
-		if part == value {
-			all = append(all, part)
-			continue
-		}
-		all = append(all, pieces(part, depth+1)...)
-	}
-	return all
+// A part is what stands between the marks of a value's structure.
+type part struct {
+	text string
+	role role
 }
+
+// role says what a part is by its name or place.
+type role uint8
+
+const (
+	inherits   role = iota // what it is part of decides
+	isPublic               // no secret where another part may be: a user, a project
+	isPassword             // secret even within a part that is public
+)
+
+func publicIf(public bool) role {
+	if public {
+		return isPublic
+	}
+	return inherits
+}
+
+// pieces takes a value apart as far as it has structure. A value without any is
+// its own only piece.
+func pieces(value string) (private, public []string) {
+	var take func(p part, depth int)
+	take = func(p part, depth int) {
+		parts := []part{p}
+		if depth < maxNesting {
+			parts = partsOf(p.text)
+		}
+		for _, inner := range parts {
+			if inner.role == inherits {
+				inner.role = p.role
+			}
+			switch {
+			case inner.text != p.text:
+				take(inner, depth+1)
+			case inner.role == isPublic:
+				public = append(public, inner.text)
+			default:
+				private = append(private, inner.text)
+			}
+		}
+	}
+	take(part{text: value}, 0)
+	return private, public
+}
+
+// hasStructure reports whether value has more pieces than itself.
+func hasStructure(value string) bool {
+	private, public := pieces(value)
+	return len(private)+len(public) != 1
+}
+
+// partsOf takes off one layer: a JSON document, a PEM block, a URL, fields, a name
+// and a password, or base64 of any of them.
+func partsOf(value string) []part {
+	switch {
+	case isDocument(value):
+		return documentParts(value)
+	case strings.Contains(value, pemBegin):
+		return pemParts(value)
+	case strings.Contains(value, "://") && !strings.ContainsFunc(value, isBlank):
+		return urlParts(value)
+	case strings.ContainsFunc(value, isSeparator):
+		return fields(value)
+	case strings.Contains(value, ":"):
+		return colonParts(value)
+	}
+	whole := []part{{text: value}}
+	if decoded, ok := decodedText(value); ok {
+		return append(whole, part{text: decoded})
+	}
+	return whole
+}
+
+// decodedText is the text that value is the base64 of, such as a document that
+// was made fit for an environment, or a name and a password.
+func decodedText(value string) (string, bool) {
+	for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		decoded, err := e.DecodeString(strings.TrimRight(value, "="))
+		if err == nil && len(decoded) >= minNeedle && bytes.IndexFunc(decoded, isBinary) < 0 {
+			return string(decoded), true
+		}
+	}
+	return "", false
+}
+
+func isBinary(r rune) bool { return r > '~' || isControl(r) && !unicode.IsSpace(r) }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 func isBlank(r rune) bool { return r == ' ' || isControl(r) }
 
 // isSeparator reports whether r stands between the fields of a value.
-func isSeparator(r rune) bool { return r == ';' || r == '&' || isBreak(r) }
+func isSeparator(r rune) bool { return isStrongSeparator(r) || isBreak(r) }
+
+func isStrongSeparator(r rune) bool { return r == ';' || r == '&' || r == '\n' || r == '\r' }
 
 // isBreak reports whether r ends the run that the scanner holds back while a
 // stream goes on. What a stream may cut in two is known by its parts alone.
@@ -122,183 +204,183 @@ func isDocument(value string) bool {
 	return begin != "" && (begin[0] == '{' || begin[0] == '[') && json.Valid([]byte(value))
 }
 
-// jsonStrings returns the strings of a document, names of members left out.
-func jsonStrings(document string) []string {
+// documentParts returns the strings of a document, names of members left out.
+func documentParts(document string) (all []part) {
 	var root any
 	if json.Unmarshal([]byte(document), &root) != nil {
 		return nil
 	}
-	var all []string
-	var walk func(any)
-	walk = func(node any) {
+	var walk func(node any, public bool)
+	walk = func(node any, public bool) {
 		switch node := node.(type) {
 		case string:
-			all = append(all, node)
+			all = append(all, part{node, publicIf(public)})
 		case []any:
 			for _, child := range node {
-				walk(child)
+				walk(child, public)
 			}
 		case map[string]any:
-			for _, child := range node {
-				walk(child)
+			_, isKey := node["kty"] // a JSON Web Key, RFC 7517
+			for name, child := range node {
+				walk(child, public || isPublicName(name) || isKey && !slices.Contains(privateKeyParameters, name))
 			}
 		}
 	}
-	walk(root)
+	walk(root, false)
 	return all
+}
+
+// privateKeyParameters are those of RFC 7518, section 6, that are secret.
+var privateKeyParameters = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "r", "t", "k"}
+
+// isPublicName reports whether a field of that name holds what is no secret
+// where another field does.
+func isPublicName(name string) bool {
+	plain := strings.Map(func(r rune) rune {
+		if isLetter(r) || isDigit(r) {
+			return r | 0x20
+		}
+		return -1
+	}, name)
+	return publicNames[plain]
+}
+
+var publicNames = func() map[string]bool {
+	all := map[string]bool{}
+	for name := range strings.FieldsSeq(`
+		type projectid projectnumber quotaprojectid privatekeyid clientid clientemail authuri tokenuri
+		authproviderx509certurl clientx509certurl universedomain redirecturis javascriptorigins scope scopes tokentype issuer
+		tenantid subscriptionid accountid accountname sharedaccesskeyname entitypath region
+		host hostname server address datasource endpoint port driver
+		database db dbname databasename initialcatalog schema keyspace cluster applicationname
+		user username userid uid login email kid`) {
+		all[name] = true
+	}
+	return all
+}()
+
+const (
+	pemBegin  = "-----BEGIN "
+	pemEnd    = "-----END "
+	pemDashes = "-----"
+	// openSSHBegin is the magic of an OpenSSH key in base64. The rest of its
+	// first line is the same in all keys of a kind.
+	openSSHBegin = "b3BlbnNzaC1rZXktdjE"
+)
+
+// pemParts returns the lines of PEM blocks (RFC 7468), and each block's lines as
+// one, for lines of another length. What stands outside of blocks is a part itself.
+// Line ends may be written as in JSON, or as spaces: environments often hold no
+// others.
+func pemParts(value string) (all []part) {
+	value = strings.ReplaceAll(value, `\n`, "\n")
+	for {
+		outside, block, found := strings.Cut(value, pemBegin)
+		all = append(all, part{text: outside})
+		if !found {
+			return all
+		}
+		label, block, _ := strings.Cut(block, pemDashes)
+		body, rest, _ := strings.Cut(block, pemEnd)
+		_, value, _ = strings.Cut(rest, pemDashes)
+		public := strings.Contains(label, "CERTIFICATE") || strings.Contains(label, "PUBLIC")
+		all = append(all, blockParts(body, public)...)
+	}
+}
+
+// blockParts returns the lines of one block without its marks.
+func blockParts(body string, public bool) (all []part) {
+	var joined strings.Builder
+	for line := range strings.Lines(body) {
+		if strings.Contains(line, ":") { // a header, RFC 1421
+			all = append(all, part{line, publicIf(public)})
+			continue
+		}
+		for text := range strings.FieldsFuncSeq(line, isBlank) {
+			all = append(all, part{text, publicIf(public || strings.HasPrefix(text, openSSHBegin))})
+			joined.WriteString(text)
+		}
+	}
+	return append(all, part{joined.String(), publicIf(public)})
 }
 
 // urlParts returns what of a URL may be secret, decoded: all but its scheme
 // and host. A text that is no URL is its own part.
-func urlParts(text string) []string {
+func urlParts(text string) []part {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {
-		return fields(text)
+		return brokenURLParts(text)
 	}
-	parts := []string{u.User.Username(), u.Fragment}
-	if password, set := u.User.Password(); set {
-		parts = append(parts, password)
-	}
-	parts = append(parts, strings.Split(u.Path, "/")...)
-	for _, values := range u.Query() {
-		parts = append(parts, values...)
+	password, set := u.User.Password()
+	parts := []part{{u.User.Username(), publicIf(set && len(runsOf(password)) > 0)}, {password, isPassword}, {text: u.Fragment}}
+	parts = append(parts, pathParts(u.Path)...)
+	for field := range strings.FieldsFuncSeq(u.RawQuery, isSeparator) {
+		name, value, _ := strings.Cut(field, "=")
+		// A plus sign may stand for itself or for a space.
+		for _, decode := range []func(string) (string, error){url.PathUnescape, url.QueryUnescape} {
+			if decoded, err := decode(value); err == nil {
+				parts = append(parts, part{decoded, publicIf(isPublicName(name))})
+			}
+		}
 	}
 	return parts
 }
 
-// fields splits at separators, and takes name= off what follows it.
-func fields(text string) []string {
-	all := strings.FieldsFunc(text, isSeparator)
-	for i, field := range all {
+const (
+	strongRun = 20 // characters of a path's segment that is a key
+	weakRun   = 12 // below it: an id, where there is a key
+)
+
+// pathParts returns the segments of a path. The ids in a webhook's address are
+// public beside its key.
+func pathParts(path string) (all []part) {
+	segments := strings.Split(path, "/")
+	strong := slices.ContainsFunc(segments, func(s string) bool { return len(s) >= strongRun && len(runsOf(s)) > 0 })
+	for _, s := range segments {
+		all = append(all, part{s, publicIf(strong && len(s) < weakRun)})
+	}
+	return all
+}
+
+// brokenURLParts takes apart what has the looks of a URL and is none, since its
+// password holds characters that should be encoded, or it names several hosts.
+func brokenURLParts(text string) []part {
+	if strings.ContainsFunc(text, isBreak) {
+		return fields(text)
+	}
+	_, rest, _ := strings.Cut(text, "://")
+	at := strings.LastIndexByte(rest, '@')
+	user, password, found := strings.Cut(rest[:max(at, 0)], ":")
+	if !found || len(runsOf(password)) == 0 {
+		return fields(text)
+	}
+	_, path, _ := strings.Cut(rest[at+1:], "/")
+	return append([]part{{user, isPublic}, {password, isPassword}}, pathParts(path)...)
+}
+
+// fields splits at separators, and takes name= off what follows it. Names hold
+// spaces where another character stands between fields.
+func fields(text string) (all []part) {
+	separates := isSeparator
+	if strings.ContainsFunc(text, isStrongSeparator) {
+		separates = isStrongSeparator
+	}
+	for field := range strings.FieldsFuncSeq(text, separates) {
 		name, rest, found := strings.Cut(field, "=")
 		if found && isOrdinary(name) && strings.Trim(rest, "=") != "" {
-			all[i] = rest
+			all = append(all, part{rest, publicIf(isPublicName(name))})
+		} else {
+			all = append(all, part{text: field})
 		}
 	}
 	return all
 }
 
-// isTelling reports whether s has a telling run.
-func isTelling(s string) bool { return len(tellingRuns(s)) > 0 }
-
-// tellingRuns returns the runs of eight or more token characters that are no
-// ordinary word, number or host name.
-func tellingRuns(s string) []string {
-	runs := strings.FieldsFunc(s, func(r rune) bool { return r > 0x7f || !isToken[r] })
-	telling := runs[:0]
-	for _, run := range runs {
-		if len(run) >= minNeedle && !isOrdinary(run) && !isHost(run) {
-			telling = append(telling, run)
-		}
+// colonParts splits a name from a password, or whatever colons stand between.
+func colonParts(text string) (all []part) {
+	for i, s := range strings.Split(text, ":") {
+		_, host, found := strings.Cut(s, "@")
+		all = append(all, part{s, publicIf(i == 0 && found && isHost(host))})
 	}
-	return telling
-}
-
-// isToken holds the characters of a run.
-var isToken = func() (table [128]bool) {
-	for _, c := range []byte(base64Alphabet + "_.~-=") {
-		table[c] = true
-	}
-	return table
-}()
-
-// isHost reports whether run has the shape of a host name in lower case whose
-// last label could be a top-level domain.
-func isHost(run string) bool {
-	dot := strings.LastIndexByte(run, '.')
-	if dot < 1 || len(run)-dot < 3 || len(run)-dot > 11 {
-		return false
-	}
-	last := run[dot+1:]
-	return strings.Trim(last, "abcdefghijklmnopqrstuvwxyz") == "" &&
-		strings.Trim(run, "abcdefghijklmnopqrstuvwxyz0123456789.-") == "" && isWord(last)
-}
-
-// isOrdinary reports whether run is made of words and numbers alone, whatever
-// stands between them.
-func isOrdinary(run string) bool {
-	distinct := map[byte]bool{}
-	for i := range len(run) {
-		distinct[run[i]] = true
-	}
-	if len(distinct) < 4 {
-		return true // a ruler, a placeholder
-	}
-	for _, part := range strings.FieldsFunc(run, func(r rune) bool { return !isLetter(r) && !isDigit(r) }) {
-		if !isOrdinaryPart(part) {
-			return false
-		}
-	}
-	return true
-}
-
-func isLetter(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
-
-func isDigit(r rune) bool { return r >= '0' && r <= '9' }
-
-const maxOrdinal = 4 // digits beside a word: db2, postgres13, report2024
-
-// isOrdinaryPart reports whether part, letters and digits, is a number, a word,
-// or a word with a short number before or after it.
-func isOrdinaryPart(part string) bool {
-	letters := strings.TrimFunc(part, isDigit)
-	digits := len(part) - len(letters)
-	if letters == "" {
-		return true
-	}
-	return strings.IndexFunc(letters, isDigit) < 0 && digits <= maxOrdinal && isWord(letters)
-}
-
-// isWord reports whether letters look like a word, or like words in camel case:
-// at most one of their pairs of letters is rare in words.
-func isWord(letters string) bool {
-	if len(letters) <= 3 {
-		return true
-	}
-	segments, rare := 1, 0
-	for i := 1; i < len(letters); i++ {
-		if isUpper(letters[i]) && !isUpper(letters[i-1]) {
-			segments++
-			continue
-		}
-		if !isPair(letters[i-1]|0x20, letters[i]|0x20) {
-			rare++
-		}
-	}
-	return len(letters) >= 3*segments && rare <= 1
-}
-
-func isUpper(c byte) bool { return c >= 'A' && c <= 'Z' }
-
-func isPair(a, b byte) bool { return bytes.IndexByte([]byte(letterPairs[a-'a']), b) >= 0 }
-
-// letterPairs says which letters follow each letter in words. These pairs are
-// 98.5 % of those in the words of the Go standard library's doc comments.
-var letterPairs = [26]string{
-	"abcdfgiklmnprstuvwxyz",    // a
-	"abcdeijlorstuy",           // b
-	"acdefghiklmopqrstuvy",     // c
-	"acdefgijlmnorstuvwy",      // d
-	"abcdefghiklmnopqrstuvwxy", // e
-	"acdefiloprstuy",           // f
-	"aceghilmnorsu",            // g
-	"aeilmorstuy",              // h
-	"abcdefgklmnoprstvxz",      // i
-	"aeosu",                    // j
-	"aeginst",                  // k
-	"abcdefgiklnopstuvy",       // l
-	"abcdeiklmopstuy",          // m
-	"abcdefghiklmnopqrstuvwyz", // n
-	"abcdefgiklmnoprstuvwxy",   // o
-	"acdeghiklmoprstuy",        // p
-	"u",                        // q
-	"abcdefgiklmnoprstuvwy",    // r
-	"acefghiklmnopqrstuwy",     // s
-	"acdefghilmnoprstuwxy",     // t
-	"abcdefgilmnoprst",         // u
-	"aeio",                     // v
-	"aehinors",                 // w
-	"aceiptx",                  // x
-	"aceimnpst",                // y
-	"aeioz",                    // z
+	return all
 }

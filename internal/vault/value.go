@@ -112,7 +112,7 @@ var publicPrefixes = []string{
 // of a value that is short, has structure, or is not printable.
 func preview(v secret.Value) string {
 	value := string(v.Expose())
-	if len(value) < previewBytes || strings.ContainsFunc(value, isBlank) || len(pieces(value, 0)) != 1 {
+	if len(value) < previewBytes || strings.ContainsFunc(value, isBlank) || hasStructure(value) {
 		return previewMask
 	}
 	tail := value[len(value)-previewTail:]

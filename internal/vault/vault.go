@@ -295,13 +295,14 @@ func (v *Vault) List() []Entry {
 	return entries
 }
 
-// Match yields where any version that is kept of any secret stands in p: raw,
-// in base64 of either alphabet and any alignment, in hexadecimal, and behind
-// percent-encoding and JSON escapes. The spans are in ascending order, do not
-// overlap, and cover the whole value as it stands there; name is
-// "vault:<provider>". A secret with structure is found by its telling parts.
-// Match keeps no reference to p, and its cost per byte does not depend on the
-// number of secrets.
-func (v *Vault) Match(p []byte, yield func(start, end int, name string)) {
-	v.state.Load().index.match(p, yield)
+// Match yields where any version that is kept of any secret stands in p: raw, in
+// base64 of either alphabet and any alignment, or in hexadecimal. places has a bit for
+// each byte of p, 64 in a word, the lowest first: whether 8 or more token characters
+// (letters, digits and _-.~+/=) begin there. A secret is found by its longest telling
+// run, if that begins at from or later. The spans are in no order, may overlap, and
+// cover the whole value as it stands there; name is "vault:<provider>". A secret with
+// structure is found by its telling parts, too. Match keeps no reference to p and
+// places, and its cost per byte does not depend on the number of secrets.
+func (v *Vault) Match(p []byte, places []uint64, from int, yield func(start, end int, name string)) {
+	v.state.Load().index.match(p, places, from, yield)
 }

@@ -160,13 +160,18 @@ func TestValueMustBeUnlikeOrdinaryText(t *testing.T) {
 			t.Errorf("%q was taken, want it refused", value)
 		}
 	}
+	unlucky := 0 // one in 125,000 of 20 letters reads as a word
 	for range 500 {
 		value := rand.Text()
 		for _, value := range []string{value, strings.ToLower(value), value[:20], "p@ss " + value, "key-" + value} {
 			if _, err := f.Set(ctx, vault.SetRequest{Provider: "p", Value: secret.New([]byte(value))}); err != nil {
-				t.Fatalf("%q: got %v, want it taken", value, err)
+				unlucky++
+				t.Logf("%q: %v", value, err)
 			}
 		}
+	}
+	if unlucky > 1 {
+		t.Errorf("%d of 2500 random values were refused", unlucky)
 	}
 }
 

@@ -1,0 +1,65 @@
+package scanner
+
+// stripePrefixes are so short that they count at the start of a word alone, as many
+// words end in sk: task_live_…. An underscore may stand before them.
+var stripePrefixes = []string{
+	"sk_t", "sk_l", "sk_p", "sk_s", "rk_t", "rk_l", "rk_p", "rk_s", "_sk_t", "_sk_l", "_sk_p", "_sk_s", "_rk_t", "_rk_l", "_rk_p", "_rk_s",
+}
+
+// moneyRules are the keys of payments, shops, banks and exchanges.
+var moneyRules = []Rule{
+	prefixed("stripe-access-token", "Stripe secret or restricted key, or another vendor's of that shape", `_?(?:sk|rk)_(?:test|live|prod|staging|sandbox)_[A-Za-z0-9]{10,250}`,
+		stripePrefixes...),
+	prefixed("stripe-org-key", "Stripe organization key", `_?sk_org_(?:live_|test_)?[A-Za-z0-9]{20,250}`, "sk_o", "_sk_o"),
+	prefixed("stripe-ephemeral-key", "Stripe ephemeral key", `_?ek_(?:test|live)_[A-Za-z0-9]{20,250}`, "ek_t", "ek_l", "_ek_t", "_ek_l"),
+	hint(prefixed("stripe-publishable-key", "Stripe publishable key", `pk_(?:test|live)_[A-Za-z0-9]{20,250}`, "pk_test_", "pk_live_")),
+	prefixed("stripe-webhook-secret", "Stripe or Svix webhook secret", `whsec_[A-Za-z0-9+/=]{32,64}`, "whsec_"),
+	prefixed("square-access-token", "Square access token", `(?:EAAA[\w-]{60}|sq0atp-[\w-]{22,60})`, "EAAA", "sq0atp-"),
+	hint(prefixed("square-token-short", "What may be a Square access token", `EAAA[\w-]{22,59}`, "EAAA")),
+	named("square-token-by-name", "Square access token", `EAAA[\w-]{22,60}`, "square"),
+	prefixed("square-oauth-secret", "Square OAuth secret", `sq0csp-[A-Za-z0-9_-]{43}`, "sq0csp-"),
+	prefixed("braintree-access-token", "Braintree access token", `access_token\$(?:production|sandbox)\$[a-z0-9]{16}\$[a-fA-F0-9]{32}`, "access_token$production$", "access_token$sandbox$"),
+	named("paypal-secret", "PayPal client secret", `E[A-Za-z0-9_-]{79}`, "paypal"),
+	named("braintree-private-key", "Braintree private key", `[a-fA-F0-9]{32}`, "braintree"),
+	prefixed("adyen-api-key", "Adyen API key", `AQE[a-z]hm[A-Za-z0-9+/=-]{80,260}`, "AQE"),
+	prefixed("plaid-access-token", "Plaid access token", `access-(?:sandbox|development|production)-`+uuidForm, "access-sandbox-", "access-development-", "access-production-"),
+	prefixed("razorpay-key", "Razorpay key", `rzp_(?:live|test)_[A-Za-z0-9]{14,24}`, "rzp_live_", "rzp_test_"),
+	named("mollie-api-key", "Mollie API key", `(?:live|test)_[A-Za-z0-9]{30}`, "mollie"),
+	prefixed("flutterwave-live-key", "Flutterwave secret key", `FLWSECK(?:_TEST)?-[a-fA-F0-9]{32}-X`, "FLWSECK-", "FLWSECK_TEST-"),
+	dense(prefixed("checkout-secret-key", "Checkout.com secret key", `sk_(?:sbox_)?[a-z2-7]{26}[a-z2-7*#$=]`, "sk_", "sk_sbox_")),
+	prefixed("paddle-api-key", "Paddle API key", `pdl_(?:live|sdbx)_apikey_[a-z0-9]{26}_[A-Za-z0-9]{22}_[A-Za-z0-9]{3}`, "pdl_live_apikey_", "pdl_sdbx_apikey_"),
+	prefixed("paddle-webhook-secret", "Paddle notification secret", `pdl_ntfset_[a-z0-9]{26}_[A-Za-z0-9+/]{32}`, "pdl_ntfset_"),
+	prefixed("polar-token", "Polar token", `polar_(?:oat|pat|at_[ou]|rt_[ou]|whs|cs|lcs|ci)_[A-Za-z0-9]{32,60}`, "polar_oat_", "polar_pat_", "polar_at_", "polar_rt_", "polar_whs_", "polar_cs_", "polar_lcs_", "polar_ci_"),
+	named("chargebee-api-key", "Chargebee API key", `(?:live|test)_[A-Za-z0-9]{30,40}`, "chargebee"),
+	named("recurly-api-key", "Recurly API key", `[a-fA-F0-9]{32}`, "recurly"),
+	prefixed("xendit-secret-key", "Xendit secret key", `xnd_(?:production|development)_[A-Za-z0-9]{40,80}`, "xnd_production_", "xnd_development_"),
+	prefixed("midtrans-server-key", "Midtrans server key", `(?:SB-)?Mid-server-[A-Za-z0-9_-]{24}`, "Mid-server-", "SB-Mid-server-"),
+	prefixed("omise-secret-key", "Omise secret key", `skey_(?:test_)?[a-z0-9]{19}`, "skey_", "skey_test_"),
+	prefixed("mercadopago-token", "Mercado Pago access token", `(?:APP_USR|TEST)-\d{10,20}-\d{6}-[a-fA-F0-9]{32}-\d{6,12}`, "APP_USR-", "TEST-"),
+	named("wise-token", "Wise token", uuidForm, "transferwise", "wise_api", "wise_token"),
+	prefixed("ramp-token", "Ramp secret", `ramp_sec_[A-Za-z0-9]{40,64}`, "ramp_sec_"),
+	prefixed("brex-token", "Brex token", `bxt_[A-Za-z0-9]{36,44}`, "bxt_"),
+	named("taxjar-avalara-key", "TaxJar or Avalara key", `[a-fA-F0-9]{32}`, "taxjar", "avalara"),
+
+	prefixed("shopify-token", "Shopify token", `shp(?:at|ca|pa|ss|ua|rt|it|tka)_[a-fA-F0-9]{32}`, "shpat_", "shpca_", "shppa_", "shpss_", "shpua_", "shprt_", "shpit_", "shptka_"),
+	prefixed("shopify-partner-token", "Shopify partner token", `prtapi_[a-fA-F0-9]{32}`, "prtapi_"),
+	prefixed("woocommerce-secret", "WooCommerce key or secret", `c[ks]_[a-fA-F0-9]{40}`, "ck_", "cs_"),
+	named("bigcommerce-token", "BigCommerce token", `[a-z0-9]{31}`, "bigcommerce"),
+	named("magento-token", "Magento token", `[a-z0-9]{32}`, "magento"),
+	prefixed("shippo-token", "Shippo token", `shippo_(?:live|test)_[a-fA-F0-9]{40}`, "shippo_live_", "shippo_test_"),
+	prefixed("easypost-key", "EasyPost API key", `EZ[AT]K[A-Za-z0-9]{54}`, "EZAK", "EZTK"),
+	dense(prefixed("shipengine-key", "ShipEngine API key", `TEST_[A-Za-z0-9+/]{43}`, "TEST_")),
+	{ID: "freemius-secret-key", Description: "Freemius secret key", Type: TypeAPIKey, Confidence: Medium, Names: []string{"secret_key"},
+		Pattern: `sk_[A-Za-z0-9!@#$%^&*_.-]{29}`},
+
+	named("binance-secret", "Binance key or secret", `[A-Za-z0-9]{64}`, "binance"),
+	named("kraken-secret", "Kraken private key", `[A-Za-z0-9+/]{86}==`, "kraken"),
+	named("exchange-secret", "Key or secret of an exchange", `(?:[A-Za-z0-9]{32,64}|`+uuidForm+`)`, "bybit", "okx_", "bitfinex", "bitmex", "bitstamp", "gemini_exchange", "kucoin", "huobi", "gateio"),
+	named("infura-secret", "Infura or Alchemy key", `[A-Za-z0-9_-]{32}`, "infura", "alchemy"),
+	named("etherscan-api-key", "Etherscan API key", `[A-Z0-9]{34}`, "etherscan", "bscscan", "polygonscan", "arbiscan"),
+	named("wallet-private-key", "Private key of an Ethereum wallet", `0x[a-fA-F0-9]{64}`, "private_key", "privatekey", "wallet", "deployer"),
+	prefixed("bitcoin-extended-key", "Extended private key of a Bitcoin wallet", `[xyzt]prv[1-9A-HJ-NP-Za-km-z]{107,108}`, "xprv", "yprv", "zprv", "tprv"),
+	named("bitcoin-wif-key", "Private key of a Bitcoin wallet", `[5KLc9][1-9A-HJ-NP-Za-km-z]{50,51}`, "private_key", "privatekey", "wif", "bitcoin", "btc_"),
+	prefixed("nostr-secret", "Nostr secret key", `nsec1[qpzry9x8gf2tvdw0s3jn54khce6mua7l]{58}`, "nsec1"),
+	named("solana-key", "Private key of a Solana wallet", `[1-9A-HJ-NP-Za-km-z]{87,88}`, "solana", "private_key", "privatekey", "secret_key", "keypair"),
+}
