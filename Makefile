@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz clients bench soak
+.PHONY: build test race lint fuzz clients report bench soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -31,6 +31,14 @@ fuzz:
 # curl and git.
 clients:
 	clients/run
+
+# What the scanner finds, rule by rule and form by form; what it leaves alone; and its
+# rates beside SHA-256 and beside gitleaks.
+report:
+	go test ./internal/scanner -run TestEveryRuleInEveryForm -v -report -samples 20
+	go test ./internal/scanner -run 'TestCleanTexts|TestSourcesOfGo|TestCleanTraffic' -v
+	go test ./internal/scanner ./internal/vault -run '^$$' -bench 'CleanTraffic|ShortText|Disguised|Named|EverythingOn' -benchtime 20x
+	cd bench/gitleaks && go test -run '^$$' -bench . -benchtime 20x .
 
 bench:
 	bench/run
