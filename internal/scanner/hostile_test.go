@@ -145,6 +145,25 @@ func TestHostileTextsAreNotKept(t *testing.T) {
 	}
 }
 
+// TestPrefixesInOneRunAreNotKept has them as one word that does not end, in which
+// each may begin a secret.
+func TestPrefixesInOneRunAreNotKept(t *testing.T) {
+	s := newScanner(t, scanner.Config{Actions: map[string]scanner.Action{"openai-project-key": scanner.Warn}})
+	for _, prefix := range []string{"glpat-", "sk-", "sk-proj-aaaa", "sk-proj-a1B2c3D4e5F6g7H8i9J0", "sk_live_", "eyJhbGci.eyJ", "AccountKey=", "=:"} {
+		w := s.NewRedactor(io.Discard, scanner.RedactOptions{ContentType: "text/plain"})
+		before := heap()
+		for range 16 {
+			if _, err := w.Write([]byte(strings.Repeat(prefix, (256<<10)/len(prefix)))); err != nil {
+				t.Fatalf("%s: %v", prefix, err)
+			}
+		}
+		if held := heap() - before; held > mostHeld {
+			t.Errorf("%s: %d KiB are held of 4 MiB", prefix, held>>10)
+		}
+		runtime.KeepAlive(w)
+	}
+}
+
 // heap is how much of it is in use.
 func heap() int {
 	runtime.GC()

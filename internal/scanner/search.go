@@ -171,6 +171,7 @@ func (s *search) run() {
 		certain := max(s.hold, s.firstOpen()) // an open span is taken at once, and all that is left of it
 		s.spans = slices.DeleteFunc(s.spans, func(sp span) bool { return sp.start >= certain && sp.open == closed })
 	}
+	s.spans = slices.DeleteFunc(s.spans, func(sp span) bool { return sp.start < s.from && sp.hint() }) // it was decided on
 	if len(s.spans) > 1 {
 		s.spans = resolve(s.spans)
 	}
@@ -296,6 +297,9 @@ func (s *search) confirm(l *literal, i, q int, edge bool) {
 		public = 0
 	}
 	sp := span{start: start, end: end, rule: r, confidence: c, prefix: public, open: goesOn}
+	if sp.hint() {
+		sp.end, sp.open = whole, closed
+	}
 	if sp.hint() && s.hinted || !(sp.hint() && start < s.vague) && published(secret) { // a hint in a hint is none more
 		return
 	}
@@ -343,7 +347,7 @@ func (s *search) extend(end int) (int, open) {
 func goesOnRun(c byte) bool { return runClass[c] != classNone }
 
 // resolve puts spans in order and makes one of those that overlap, named by the
-// weightiest of them.
+// weightiest of them. A hint that overlaps another finding is left out.
 func resolve(spans []span) []span {
 	if !ascending(spans) {
 		slices.SortStableFunc(spans, func(a, b span) int {
@@ -365,8 +369,8 @@ func resolve(spans []span) []span {
 		}
 		sp := *next
 		switch {
-		case sp.hint() && !last.hint(): // it adds nothing
-		case !sp.hint() && last.hint():
+		case sp.hint(): // it adds nothing
+		case last.hint():
 			*last = sp
 		default:
 			merged := *last

@@ -110,6 +110,7 @@ type stream struct {
 	dropping open    // what is being dropped
 	dropFrom int     // where that began, in the whole
 	onlyTail bool    // nothing but the run at the end of buf is undecided
+	hinted   bool    // and a hint that ends in it
 	named    bool    // a name says that what is undecided is secret
 	brief    bool    // it is a short piece that another one may follow
 }
@@ -227,7 +228,7 @@ func (t *stream) decide(final bool) error {
 		if sp.start < t.settled {
 			*sp = sp.from(t.settled)
 		}
-		if sp.end > hold && sp.open == closed && !t.scanner.finding(sp, t.buf, t.base, t.location).Redacts() {
+		if sp.end > hold && sp.end-sp.start <= MaxForm && sp.open == closed && !t.scanner.finding(sp, t.buf, t.base, t.location).Redacts() {
 			hold = min(hold, sp.start) // it stays, and is looked at again when all of it is certain
 			continue
 		}
@@ -240,7 +241,7 @@ func (t *stream) decide(final bool) error {
 			return nil
 		}
 	}
-	t.onlyTail, t.named, t.brief = hold == found.tail, found.pinned, found.brief
+	t.onlyTail, t.named, t.brief, t.hinted = found.hold == found.tail, found.pinned, found.brief, hold < found.hold
 	if err := t.pass(hold); err != nil {
 		return err
 	}
@@ -317,7 +318,7 @@ func (t *stream) trim() {
 
 // flush hands on what is undecided if it reads as ordinary text.
 func (t *stream) flush() error {
-	if t.dropping != closed || t.named || !t.onlyTail && !t.brief || t.settled == len(t.buf) || !t.scanner.engine.ordinary(t.buf) {
+	if t.dropping != closed || t.named || t.hinted || !t.onlyTail && !t.brief || t.settled == len(t.buf) || !t.scanner.engine.ordinary(t.buf) {
 		return nil
 	}
 	return t.pass(len(t.buf))
