@@ -33,6 +33,7 @@ const (
 type Store interface {
 	AppendAudit(ctx context.Context, entries []store.AuditEntry) error
 	AuditEntries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error)
+	AuditAfter(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error)
 	AuditTotals(ctx context.Context) (store.AuditTotals, error)
 }
 
@@ -57,6 +58,7 @@ type Log struct {
 	closed  bool
 
 	strangers strangers
+	durable   durable
 }
 
 // Open reads where the log stands and starts its writer. The caller must Close
@@ -80,6 +82,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		l.now = time.Now
 	}
 	l.strangers.log = l
+	l.durable.set(totals.LastSeq)
 	w := &writer{log: l, last: totals.LastSeq}
 	go w.run()
 	return l, nil
@@ -190,6 +193,31 @@ func (l *Log) Entries(ctx context.Context, f store.AuditFilter) ([]store.AuditEn
 		return nil, fmt.Errorf("reading the audit log: %w", err)
 	}
 	return entries, nil
+}
+
+// After returns the entries that follow seq, oldest first, at most limit of them.
+func (l *Log) After(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error) {
+	entries, err := l.store.AuditAfter(ctx, seq, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit log: %w", err)
+	}
+	return entries, nil
+}
+
+// Await returns as soon as an entry is durable that follows seq, with the number
+// of the last one. It returns ctx's error when that ends first.
+func (l *Log) Await(ctx context.Context, seq int64) (last int64, err error) {
+	for {
+		last, grown := l.durable.get()
+		if last > seq {
+			return last, nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return last, context.Cause(ctx)
+		}
+	}
 }
 
 // Totals returns the log's figures.

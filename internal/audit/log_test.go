@@ -60,6 +60,13 @@ func (d *disk) AuditEntries(context.Context, store.AuditFilter) ([]store.AuditEn
 	return d.entries, nil
 }
 
+func (d *disk) AuditAfter(_ context.Context, seq int64, limit int) ([]store.AuditEntry, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	rest := d.entries[min(int(seq), len(d.entries)):]
+	return rest[:min(limit, len(rest))], nil
+}
+
 func (d *disk) AuditTotals(context.Context) (store.AuditTotals, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -346,4 +353,42 @@ func TestChangesOfAgentsAndTokensAreEvents(t *testing.T) {
 	if got := string(d.entries[1].Details); !strings.Contains(got, `"status":"deleted"`) {
 		t.Errorf("got %s, want the deletion named", got)
 	}
+}
+
+func TestAwaitReturnsWhenAnEntryIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{gate: make(chan struct{})}
+		l := open(t, d)
+		seen := make(chan int64)
+		go func() {
+			last, err := l.Await(t.Context(), 0)
+			if err != nil {
+				t.Error(err)
+			}
+			seen <- last
+		}()
+		recorded := make(chan error, 1)
+		go func() { recorded <- l.Record(t.Context(), audit.KeeperStarted{Version: "1"}) }()
+		synctest.Wait()
+		select {
+		case last := <-seen:
+			t.Fatalf("Await returned %d before anything was durable", last)
+		default:
+		}
+		close(d.gate)
+		if last := <-seen; last != 1 {
+			t.Errorf("Await returned %d, want 1", last)
+		}
+		if err := <-recorded; err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := l.Await(ctx, 1); !errors.Is(err, context.Canceled) {
+			t.Errorf("Await after the last entry, with an ended context: got %v", err)
+		}
+		if found, err := l.After(t.Context(), 0, 10); err != nil || len(found) != 1 {
+			t.Errorf("After(0): got %d entries and %v, want 1", len(found), err)
+		}
+	})
 }

@@ -96,6 +96,7 @@ func (w *writer) commit(batch []*write) {
 		return
 	}
 	w.last += int64(len(batch))
+	w.log.durable.set(w.last)
 	for _, e := range batch {
 		if e.result != nil {
 			e.result <- nil
@@ -123,6 +124,7 @@ func (w *writer) settle() error {
 		}
 	}
 	w.last, w.backlog, w.uncertain = totals.LastSeq, missing, false
+	w.log.durable.set(w.last)
 	return nil
 }
 

@@ -42,6 +42,10 @@ func (s *logStore) AuditEntries(context.Context, store.AuditFilter) ([]store.Aud
 	return nil, errors.New("not asked for here")
 }
 
+func (s *logStore) AuditAfter(context.Context, int64, int) ([]store.AuditEntry, error) {
+	return nil, errors.New("not asked for here")
+}
+
 func (s *logStore) AuditTotals(context.Context) (store.AuditTotals, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

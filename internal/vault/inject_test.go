@@ -356,6 +356,10 @@ func (l *ledger) AppendAudit(_ context.Context, entries []store.AuditEntry) erro
 	return nil
 }
 
+func (l *ledger) AuditAfter(context.Context, int64, int) ([]store.AuditEntry, error) {
+	return nil, nil
+}
+
 func (l *ledger) AuditEntries(context.Context, store.AuditFilter) ([]store.AuditEntry, error) {
 	return nil, nil
 }

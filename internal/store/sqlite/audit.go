@@ -31,6 +31,20 @@ func (db *DB) AuditTotals(ctx context.Context) (store.AuditTotals, error) {
 	return t, nil
 }
 
+// AuditAfter returns the entries that follow seq, oldest first, at most limit of
+// them.
+func (db *DB) AuditAfter(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error) {
+	if limit < 1 {
+		return nil, fmt.Errorf("reading the audit log: limit is %d, must be at least 1", limit)
+	}
+	entries, err := scan(ctx, db, readEntry,
+		"SELECT "+auditColumns+" FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit log: %w", err)
+	}
+	return entries, nil
+}
+
 // AuditEntries returns the newest entries that f selects, newest first, at
 // most f.Limit of them.
 func (db *DB) AuditEntries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error) {

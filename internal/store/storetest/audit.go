@@ -167,6 +167,22 @@ var auditTests = map[string]func(*testing.T, *bench){
 		}
 		sameEntries(t, got, selected(all, store.AuditFilter{AgentID: "a", Limit: len(all)}))
 	},
+	"forward pages are the whole log": func(t *testing.T, b *bench) {
+		all := appendLog(t, b, 600)
+		var got []store.AuditEntry
+		for {
+			page, err := b.AuditAfter(t.Context(), int64(len(got)), 37)
+			ok(t, "AuditAfter", err)
+			got = append(got, page...)
+			if len(page) < 37 {
+				break
+			}
+		}
+		sameEntries(t, got, all)
+		if _, err := b.AuditAfter(t.Context(), 0, 0); err == nil {
+			t.Error("AuditAfter without a limit: got no error, want one")
+		}
+	},
 	"far times select all or nothing": func(t *testing.T, b *bench) {
 		all := appendLog(t, b, 300)
 		early, late := time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -68,6 +68,7 @@ type Exceptions interface {
 type Audit interface {
 	AppendAudit(ctx context.Context, entries []store.AuditEntry) error
 	AuditEntries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error)
+	AuditAfter(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error)
 	AuditTotals(ctx context.Context) (store.AuditTotals, error)
 }
 
