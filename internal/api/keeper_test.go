@@ -39,11 +39,11 @@ type brittleStore struct {
 
 var errBroken = errors.New("disk is gone")
 
-func (b *brittleStore) AppendAudit(ctx context.Context, entries []store.AuditEntry) error {
+func (b *brittleStore) AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error {
 	if b.noAudit.Load() {
 		return errBroken
 	}
-	return b.DB.AppendAudit(ctx, entries)
+	return b.DB.AppendAudit(ctx, entries, nodes...)
 }
 
 func (b *brittleStore) InsertToken(ctx context.Context, t store.Token) error {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/superinstance/keeper/internal/store"
@@ -26,12 +27,22 @@ const (
 	linger        = 10 * time.Millisecond // of an entry that nobody waits for
 	commitTimeout = 2 * time.Second       // of one commit; then the callers are refused
 	strangerKinds = 4096                  // kinds of refusal told apart within a minute
+
+	defaultMarkEntries  = 1000
+	defaultMarkInterval = time.Second
 )
 
-// Store is where entries go. AppendAudit makes all of them durable or none;
-// it demands that Seq goes on without a gap.
+// Store is where the log goes.
 type Store interface {
-	AppendAudit(ctx context.Context, entries []store.AuditEntry) error
+	Entries
+	Tree
+}
+
+// Entries keeps the entries. AppendAudit makes all of them durable or none, with
+// the nodes of the tree that they complete; it demands that Seq goes on without a
+// gap.
+type Entries interface {
+	AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error
 	AuditEntries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error)
 	AuditAfter(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error)
 	AuditTotals(ctx context.Context) (store.AuditTotals, error)
@@ -42,6 +53,11 @@ type Config struct {
 	Store  Store
 	Logger *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now
+
+	// A checkpoint is written at the latest after so many entries, and so long
+	// after an entry. Zero: 1000 entries, 1 s.
+	CheckpointEntries  int
+	CheckpointInterval time.Duration
 }
 
 // Log appends events, in one order, each durable before its caller goes on.
@@ -59,10 +75,16 @@ type Log struct {
 
 	strangers strangers
 	durable   durable
+
+	markEntries  int64
+	markInterval time.Duration
+	key          atomic.Pointer[Key]        // nil until Sign
+	head         atomic.Pointer[signedHead] // nil until there is one
 }
 
-// Open reads where the log stands and starts its writer. The caller must Close
-// the Log before the store.
+// Open reads where the log stands and starts its writer. No checkpoint is signed
+// before Sign. The caller must Close the Log before the store. The error wraps
+// ErrTampered where entries are missing.
 func Open(ctx context.Context, c Config) (*Log, error) {
 	if c.Store == nil {
 		return nil, errors.New("opening the audit log: no store")
@@ -81,9 +103,23 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if l.now == nil {
 		l.now = time.Now
 	}
+	l.markEntries, l.markInterval = int64(c.CheckpointEntries), c.CheckpointInterval
+	if l.markEntries <= 0 {
+		l.markEntries = defaultMarkEntries
+	}
+	if l.markInterval <= 0 {
+		l.markInterval = defaultMarkInterval
+	}
 	l.strangers.log = l
 	l.durable.set(totals.LastSeq)
-	w := &writer{log: l, last: totals.LastSeq}
+	w := &writer{log: l, due: time.NewTimer(l.markInterval), armed: true}
+	if err := completeTree(ctx, c.Store, totals.LastSeq); err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	w.tree, err = loadFrontier(ctx, c.Store, totals.LastSeq)
+	if err != nil {
+		return nil, fmt.Errorf("opening the audit log: %w", err)
+	}
 	go w.run()
 	return l, nil
 }
@@ -128,21 +164,26 @@ func (l *Log) prepare(ctx context.Context, e Event, wait bool) (*write, error) {
 // encode is the event's own fields, with who asked and from where.
 func encode(e Event, o Origin) ([]byte, error) {
 	b, err := json.Marshal(e)
-	if err != nil || (o.By == "" && o.Source == "") {
-		return b, err
-	}
-	tail, err := json.Marshal(struct {
-		By     string `json:"by,omitempty"`
-		Source string `json:"source,omitempty"`
-	}{o.By, o.Source})
 	if err != nil {
 		return nil, err
 	}
-	if len(b) > 2 { // more than {}
-		b[len(b)-1] = ','
-		return append(b, tail[1:]...), nil
+	if o.By != "" || o.Source != "" {
+		tail, err := json.Marshal(struct {
+			By     string `json:"by,omitempty"`
+			Source string `json:"source,omitempty"`
+		}{o.By, o.Source})
+		if err != nil {
+			return nil, err
+		}
+		if len(b) > 2 { // more than {}
+			b[len(b)-1] = ','
+			tail = tail[1:]
+		} else {
+			b = b[:0]
+		}
+		b = append(b, tail...)
 	}
-	return tail, nil
+	return canonical(b)
 }
 
 func (l *Log) commit(ctx context.Context, w *write) error {

@@ -25,6 +25,8 @@ import (
 type disk struct {
 	mu      sync.Mutex
 	entries []store.AuditEntry
+	nodes   []store.AuditNode
+	heads   []store.Checkpoint
 	commits int
 	fail    error         // returned instead of writing
 	lie     error         // returned after writing
@@ -32,7 +34,7 @@ type disk struct {
 	blind   error         // returned by AuditTotals
 }
 
-func (d *disk) AppendAudit(_ context.Context, entries []store.AuditEntry) error {
+func (d *disk) AppendAudit(_ context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error {
 	d.mu.Lock()
 	gate := d.gate
 	d.mu.Unlock()
@@ -50,8 +52,59 @@ func (d *disk) AppendAudit(_ context.Context, entries []store.AuditEntry) error 
 		}
 		d.entries = append(d.entries, e)
 	}
+	d.nodes = append(d.nodes, nodes...)
 	d.commits++
 	return d.lie
+}
+
+func (d *disk) AuditNodes(_ context.Context, level int, from int64, limit int) ([]store.AuditNode, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var found []store.AuditNode
+	for _, n := range d.nodes {
+		if n.Level == level && n.Index >= from && len(found) < limit {
+			found = append(found, n)
+		}
+	}
+	return found, nil
+}
+
+func (d *disk) PutNodes(_ context.Context, nodes []store.AuditNode) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.nodes = append(d.nodes, nodes...)
+	return nil
+}
+
+func (d *disk) PutCheckpoint(_ context.Context, c store.Checkpoint) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fail != nil {
+		return d.fail
+	}
+	d.heads = append(d.heads, c)
+	return nil
+}
+
+func (d *disk) Checkpoints(_ context.Context, size int64, limit int) ([]store.Checkpoint, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var found []store.Checkpoint
+	for _, c := range d.heads {
+		if c.Size > size && len(found) < limit {
+			found = append(found, c)
+		}
+	}
+	return found, nil
+}
+
+func (d *disk) LastCheckpoint(context.Context) (store.Checkpoint, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.heads) == 0 {
+		return store.Checkpoint{}, store.ErrNotFound
+	}
+	return d.heads[len(d.heads)-1], nil
 }
 
 func (d *disk) AuditEntries(context.Context, store.AuditFilter) ([]store.AuditEntry, error) {

@@ -15,27 +15,49 @@ import (
 type write struct {
 	entry  store.AuditEntry // Seq is zero until the first try
 	result chan error
+	mark   bool // it is no entry: it asks for a checkpoint over all before it
 }
 
-// writer numbers the entries and commits them. One goroutine owns it.
+// writer numbers the entries, commits them, and signs the heads of the tree over
+// them. One goroutine owns it.
 type writer struct {
 	log       *Log
-	last      int64    // the number of the last entry known to be durable
+	tree      frontier // over the entries known to be durable
 	uncertain bool     // the last commit may or may not have happened
 	backlog   []*write // entries nobody waits for, whose commit failed
+	leaf      []byte   // to be used again
+
+	due   *time.Timer // of the next checkpoint, where entries wait for it
+	armed bool
 }
 
 func (w *writer) run() {
 	defer close(w.log.done)
-	for first := range w.log.queue {
-		w.commit(w.gather(first))
+	for {
+		select {
+		case first, ok := <-w.log.queue:
+			if !ok {
+				w.end()
+				return
+			}
+			w.commit(w.gather(first))
+		case <-w.due.C:
+			w.armed = false
+			w.mark()
+		}
 	}
+}
+
+// end writes what is left and the last checkpoint.
+func (w *writer) end() {
 	if len(w.backlog) > 0 {
 		w.commit(nil)
 	}
 	if len(w.backlog) > 0 {
 		w.log.logger.Error("audit entries lost at stop", "entries", len(w.backlog))
 	}
+	w.due.Stop()
+	w.mark()
 }
 
 // gather returns first and what has queued up behind it. Entries that nobody
@@ -81,27 +103,53 @@ func (w *writer) commit(batch []*write) {
 		return
 	}
 	batch = append(w.backlog, batch...)
-	rows := make([]store.AuditEntry, len(batch))
-	for i, e := range batch {
-		e.entry.Seq = w.last + int64(i) + 1
-		e.entry.ID = strconv.FormatInt(e.entry.Seq, 10)
-		rows[i] = e.entry
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
 	w.backlog = nil
-	if err := w.log.store.AppendAudit(ctx, rows); err != nil {
+	if err := w.append(batch); err != nil {
 		w.uncertain = true
 		w.fail(batch, err)
 		return
 	}
-	w.last += int64(len(batch))
-	w.log.durable.set(w.last)
+	w.log.durable.set(w.tree.size)
+	wanted := false
 	for _, e := range batch {
-		if e.result != nil {
+		wanted = wanted || e.mark
+		if e.result != nil && !e.mark {
 			e.result <- nil
 		}
 	}
+	w.markWhenDue(wanted)
+	for _, e := range batch {
+		if e.mark {
+			e.result <- nil
+		}
+	}
+}
+
+// append numbers the entries of the batch and makes them durable.
+func (w *writer) append(batch []*write) error {
+	tree, rows := w.tree.clone(), make([]store.AuditEntry, 0, len(batch))
+	var nodes []store.AuditNode
+	for _, e := range batch {
+		if e.mark {
+			continue
+		}
+		e.entry.Seq = tree.size + 1
+		e.entry.ID = strconv.FormatInt(e.entry.Seq, 10)
+		w.leaf = appendLeaf(w.leaf[:0], &e.entry)
+		e.entry.Hash = leafHash(w.leaf)
+		tree.add(e.entry.Hash, func(n store.AuditNode) { nodes = append(nodes, n) })
+		rows = append(rows, e.entry)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	if err := w.log.store.AppendAudit(ctx, rows, nodes...); err != nil {
+		return err
+	}
+	w.tree = tree
+	return nil
 }
 
 // settle asks the store where the log stands after a commit that reported an
@@ -117,14 +165,18 @@ func (w *writer) settle() error {
 	if err != nil {
 		return err
 	}
+	tree, err := loadFrontier(ctx, w.log.store, totals.LastSeq)
+	if err != nil {
+		return err
+	}
 	var missing []*write
 	for _, e := range w.backlog {
 		if e.entry.Seq > totals.LastSeq {
 			missing = append(missing, e)
 		}
 	}
-	w.last, w.backlog, w.uncertain = totals.LastSeq, missing, false
-	w.log.durable.set(w.last)
+	w.tree, w.backlog, w.uncertain = tree, missing, false
+	w.log.durable.set(totals.LastSeq)
 	return nil
 }
 
@@ -138,4 +190,40 @@ func (w *writer) fail(batch []*write, err error) {
 		}
 		e.result <- fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+}
+
+// markWhenDue writes a checkpoint now if one is wanted or enough entries wait for
+// it, and otherwise sees to it that they do not wait for long.
+func (w *writer) markWhenDue(wanted bool) {
+	switch waiting := w.tree.size - w.log.marked(); {
+	case waiting == 0 || w.log.key.Load() == nil:
+	case wanted || waiting >= w.log.markEntries:
+		w.mark()
+	case !w.armed:
+		w.armed = true
+		w.due.Reset(w.log.markInterval)
+	}
+}
+
+// mark signs and stores the head of the tree, unless that is done. When it fails
+// it is tried again.
+func (w *writer) mark() {
+	key := w.log.key.Load()
+	if key == nil || w.uncertain || w.tree.size == w.log.marked() {
+		return
+	}
+	c := Checkpoint{Size: w.tree.size, Root: w.tree.root()}
+	signed, err := key.sign(c)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+		defer cancel()
+		err = w.log.store.PutCheckpoint(ctx, store.Checkpoint{Size: c.Size, Time: w.log.now().UTC(), Note: signed})
+	}
+	if err != nil {
+		w.log.logger.Error("audit checkpoint not written", "error", err)
+		w.armed = true
+		w.due.Reset(w.log.markInterval)
+		return
+	}
+	w.log.head.Store(&signedHead{size: c.Size, note: signed})
 }

@@ -23,12 +23,13 @@ import (
 
 // logStore keeps the audit log in memory and fails on demand.
 type logStore struct {
-	mu      sync.Mutex
-	entries []store.AuditEntry
-	fail    error
+	audit.Tree // not asked for here
+	mu         sync.Mutex
+	entries    []store.AuditEntry
+	fail       error
 }
 
-func (s *logStore) AppendAudit(_ context.Context, entries []store.AuditEntry) error {
+func (s *logStore) AppendAudit(_ context.Context, entries []store.AuditEntry, _ ...store.AuditNode) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {

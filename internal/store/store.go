@@ -155,6 +155,26 @@ type AuditEntry struct {
 	Risk      int    // 0, 1, 2
 	RequestID string // may be empty
 	Details   []byte // a JSON object
+	Hash      Hash   // of its leaf; zero where it was written before there was one
+}
+
+// Hash is an RFC 6962 hash of a leaf or a node of the log's tree: SHA-256.
+type Hash [32]byte
+
+// AuditNode is a node of the Merkle tree over the log: node Index of a level is
+// over the entries Index<<Level + 1 to (Index+1)<<Level. Only nodes whose level is
+// a multiple of 8 are kept.
+type AuditNode struct {
+	Level int
+	Index int64
+	Hash  Hash
+}
+
+// Checkpoint is a signed head of the tree over the first Size entries.
+type Checkpoint struct {
+	Size int64
+	Time time.Time
+	Note []byte // a signed note
 }
 
 // AuditFilter selects entries; a zero field selects all.

@@ -305,10 +305,11 @@ func TestCallsGetACredentialWhileEverythingRotates(t *testing.T) {
 
 // ledger keeps agents, tokens and the audit log in memory.
 type ledger struct {
-	mu      sync.Mutex
-	agents  map[string]store.Agent
-	tokens  map[string]store.Token
-	entries []store.AuditEntry
+	audit.Tree // not asked for here
+	mu         sync.Mutex
+	agents     map[string]store.Agent
+	tokens     map[string]store.Token
+	entries    []store.AuditEntry
 }
 
 func (l *ledger) InsertAgent(_ context.Context, a store.Agent) error {
@@ -349,7 +350,7 @@ func (l *ledger) Token(_ context.Context, jti string) (store.Token, error) {
 	return store.Token{}, store.ErrNotFound
 }
 
-func (l *ledger) AppendAudit(_ context.Context, entries []store.AuditEntry) error {
+func (l *ledger) AppendAudit(_ context.Context, entries []store.AuditEntry, _ ...store.AuditNode) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = append(l.entries, entries...)

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	auditColumns = "seq, id, time, event, agent_id, provider, risk, request_id, details"
-	auditRow     = ",(?,?,?,?,?,?,?,?,?)"
+	auditColumns = "seq, id, time, event, agent_id, provider, risk, request_id, details, hash"
+	auditRow     = ",(?,?,?,?,?,?,?,?,?,?)"
 	insertRows   = 64 // most rows in one statement
 )
 
@@ -27,10 +27,11 @@ type appender struct {
 	args    []any
 }
 
-// AppendAudit appends the entries in one durable transaction. It returns
-// store.ErrSequence, and appends nothing, unless the Seq of each follows the
-// one before it, from the last in the log on; the log starts at 1.
-func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry) error {
+// AppendAudit appends the entries, and the nodes that they complete, in one durable
+// transaction. It returns store.ErrSequence, and appends nothing, unless the Seq of
+// each entry follows the one before it, from the last in the log on; the log starts
+// at 1.
+func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -40,7 +41,7 @@ func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry) error
 	pages := 1
 	defer func() { db.endTurn(pages) }()
 	a := &db.appender
-	if err := a.append(context.WithoutCancel(ctx), db.writer, entries); err != nil {
+	if err := a.append(context.WithoutCancel(ctx), db.writer, entries, nodes); err != nil {
 		a.known = false
 		return fmt.Errorf("appending to the audit log: %w", err)
 	}
@@ -51,7 +52,7 @@ func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry) error
 	return nil
 }
 
-func (a *appender) append(ctx context.Context, db *sql.DB, entries []store.AuditEntry) error {
+func (a *appender) append(ctx context.Context, db *sql.DB, entries []store.AuditEntry, nodes []store.AuditNode) error {
 	if !a.known {
 		if err := a.load(ctx, db); err != nil {
 			return fmt.Errorf("reading where the log ends: %w", err)
@@ -63,7 +64,7 @@ func (a *appender) append(ctx context.Context, db *sql.DB, entries []store.Audit
 		}
 	}
 	open, full := a.summarise(entries)
-	if err := a.commit(ctx, db, entries, full); err != nil {
+	if err := a.commit(ctx, db, entries, full, nodes); err != nil {
 		return err
 	}
 	a.last += int64(len(entries))
@@ -71,9 +72,9 @@ func (a *appender) append(ctx context.Context, db *sql.DB, entries []store.Audit
 	return nil
 }
 
-func (a *appender) commit(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full []block) error {
-	if len(full) > 0 || len(entries) > insertRows {
-		return a.insertAll(ctx, db, entries, full)
+func (a *appender) commit(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full []block, nodes []store.AuditNode) error {
+	if len(full) > 0 || len(nodes) > 0 || len(entries) > insertRows {
+		return a.insertAll(ctx, db, entries, full, nodes)
 	}
 	// One statement is a transaction by itself.
 	stmt, err := a.statement(ctx, db, len(entries))
@@ -97,7 +98,7 @@ func (a *appender) summarise(entries []store.AuditEntry) (open block, full []blo
 	return open, full
 }
 
-func (a *appender) insertAll(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full []block) error {
+func (a *appender) insertAll(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full []block, nodes []store.AuditNode) error {
 	// Before the transaction, which takes the one connection there is.
 	for _, n := range []int{min(len(entries), insertRows), len(entries) % insertRows} {
 		if _, err := a.statement(ctx, db, n); err != nil {
@@ -108,13 +109,13 @@ func (a *appender) insertAll(ctx context.Context, db *sql.DB, entries []store.Au
 	if err != nil {
 		return err
 	}
-	if err := a.insertIn(ctx, tx, entries, full); err != nil {
+	if err := a.insertIn(ctx, tx, entries, full, nodes); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Commit()
 }
 
-func (a *appender) insertIn(ctx context.Context, tx *sql.Tx, entries []store.AuditEntry, full []block) error {
+func (a *appender) insertIn(ctx context.Context, tx *sql.Tx, entries []store.AuditEntry, full []block, nodes []store.AuditNode) error {
 	for some := range slices.Chunk(entries, insertRows) {
 		if err := a.insert(ctx, tx.StmtContext(ctx, a.inserts[len(some)]), some); err != nil {
 			return err
@@ -129,7 +130,7 @@ func (a *appender) insertIn(ctx context.Context, tx *sql.Tx, entries []store.Aud
 			return err
 		}
 	}
-	return nil
+	return insertNodes(ctx, tx, nodes)
 }
 
 // statement returns the one that inserts n entries, at most insertRows. Each
@@ -147,7 +148,7 @@ func (a *appender) insert(ctx context.Context, stmt *sql.Stmt, entries []store.A
 	a.args = a.args[:0]
 	for i := range entries {
 		e := &entries[i]
-		a.args = append(a.args, e.Seq, e.ID, nanos(e.Time), e.Event, e.AgentID, e.Provider, e.Risk, e.RequestID, e.Details)
+		a.args = append(a.args, e.Seq, e.ID, nanos(e.Time), e.Event, e.AgentID, e.Provider, e.Risk, e.RequestID, e.Details, e.Hash[:])
 	}
 	_, err := stmt.ExecContext(ctx, a.args...)
 	clear(a.args)

@@ -11,7 +11,10 @@ import (
 )
 
 func readEntry(rows *sql.Rows, e *store.AuditEntry) error {
-	return rows.Scan(&e.Seq, &e.ID, instant{&e.Time}, &e.Event, &e.AgentID, &e.Provider, &e.Risk, &e.RequestID, &e.Details)
+	var hash sql.RawBytes
+	err := rows.Scan(&e.Seq, &e.ID, instant{&e.Time}, &e.Event, &e.AgentID, &e.Provider, &e.Risk, &e.RequestID, &e.Details, &hash)
+	copy(e.Hash[:], hash)
+	return err
 }
 
 // AuditTotals returns the log's figures.

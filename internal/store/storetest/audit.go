@@ -25,6 +25,7 @@ var (
 // entry is the entry of that number in every log of this suite.
 func entry(seq int64) store.AuditEntry {
 	r := rand.New(rand.NewPCG(1, uint64(seq)))
+	hash := store.Hash{0: byte(seq), 31: byte(seq >> 8)}
 	rarely := func(n int) bool { return r.IntN(n) == 0 }
 	e := store.AuditEntry{
 		Seq:       seq,
@@ -35,6 +36,7 @@ func entry(seq int64) store.AuditEntry {
 		Provider:  auditProviders[r.IntN(3)],
 		RequestID: fmt.Sprint("req-", seq/2),
 		Details:   fmt.Appendf(nil, `{"n":%d}`, seq),
+		Hash:      hash,
 	}
 	if rarely(150) {
 		e.Event, e.Risk = auditEvents[2], 1+r.IntN(2)
@@ -231,6 +233,13 @@ var auditTests = map[string]func(*testing.T, *bench){
 		refused("a gap", entries(5, 1))
 		refused("a gap within a batch", append(entries(4, 2), entry(7)))
 		refused("a batch in reverse", newestFirst(entries(4, 2)))
+		node := store.AuditNode{Level: 8, Index: 0}
+		if err := b.AppendAudit(t.Context(), entries(5, 1), node); !errors.Is(err, store.ErrSequence) {
+			t.Errorf("a gap with a node: got %v, want %v", err, store.ErrSequence)
+		}
+		if nodes, err := b.AuditNodes(t.Context(), 8, 0, 10); err != nil || len(nodes) != 0 {
+			t.Errorf("after it: got nodes %v and %v, want none", nodes, err)
+		}
 		sameEntries(t, search(t, b, store.AuditFilter{Limit: 10}), newestFirst(entries(1, 3)))
 		b.reopen(t)
 		refused("a gap after reopening", entries(5, 1))
@@ -243,5 +252,46 @@ var auditTests = map[string]func(*testing.T, *bench){
 		e.Details = []byte(`{"a": "é\u0000 ' \" ` + "\x01" + `", "b" :1 }`)
 		ok(t, "AppendAudit", b.AppendAudit(t.Context(), []store.AuditEntry{e}))
 		same(t, "details", string(search(t, b, store.AuditFilter{Limit: 1})[0].Details), string(e.Details))
+	},
+	"nodes come back by level, in order": func(t *testing.T, b *bench) {
+		node := func(level int, index int64) store.AuditNode {
+			return store.AuditNode{Level: level, Index: index, Hash: store.Hash{byte(level), byte(index)}}
+		}
+		ok(t, "AppendAudit", b.AppendAudit(t.Context(), entries(1, 2), node(8, 1), node(16, 0), node(8, 0)))
+		ok(t, "PutNodes", b.PutNodes(t.Context(), []store.AuditNode{node(8, 2), node(8, 3)}))
+		if b.PutNodes(t.Context(), []store.AuditNode{node(8, 4), node(8, 3)}) == nil {
+			t.Error("PutNodes of one that is there: got no error, want one")
+		}
+		b.reopen(t)
+		for _, want := range [][]store.AuditNode{{node(8, 0), node(8, 1), node(8, 2), node(8, 3)}, {node(8, 1), node(8, 2)}, {node(16, 0)}, nil} {
+			level, from, limit := 24, int64(0), 10
+			if len(want) > 0 {
+				level, from, limit = want[0].Level, want[0].Index, len(want)
+			}
+			got, err := b.AuditNodes(t.Context(), level, from, limit)
+			ok(t, "AuditNodes", err)
+			same(t, "nodes", got, want)
+		}
+	},
+	"checkpoints come back by size": func(t *testing.T, b *bench) {
+		if _, err := b.LastCheckpoint(t.Context()); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("LastCheckpoint of none: got %v, want %v", err, store.ErrNotFound)
+		}
+		checkpoint := func(size int64, note string) store.Checkpoint {
+			return store.Checkpoint{Size: size, Time: now().UTC(), Note: []byte(note)}
+		}
+		for _, c := range []store.Checkpoint{checkpoint(7, "b"), checkpoint(300, "c"), checkpoint(5, "a"), checkpoint(7, "B")} {
+			ok(t, "PutCheckpoint", b.PutCheckpoint(t.Context(), c))
+		}
+		b.reopen(t)
+		got, err := b.Checkpoints(t.Context(), 5, 10)
+		ok(t, "Checkpoints", err)
+		same(t, "checkpoints above 5", got, []store.Checkpoint{checkpoint(7, "B"), checkpoint(300, "c")})
+		got, err = b.Checkpoints(t.Context(), 0, 1)
+		ok(t, "Checkpoints", err)
+		same(t, "the first checkpoint", got, []store.Checkpoint{checkpoint(5, "a")})
+		last, err := b.LastCheckpoint(t.Context())
+		ok(t, "LastCheckpoint", err)
+		same(t, "the last checkpoint", last, checkpoint(300, "c"))
 	},
 }

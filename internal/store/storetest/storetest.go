@@ -66,14 +66,24 @@ type Exceptions interface {
 
 // Audit is what a database does with the audit log.
 type Audit interface {
-	AppendAudit(ctx context.Context, entries []store.AuditEntry) error
+	AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error
 	AuditEntries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error)
 	AuditAfter(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error)
 	AuditTotals(ctx context.Context) (store.AuditTotals, error)
 }
 
+// Tree is what a database does with the Merkle tree over the audit log.
+type Tree interface {
+	AuditNodes(ctx context.Context, level int, from int64, limit int) ([]store.AuditNode, error)
+	PutNodes(ctx context.Context, nodes []store.AuditNode) error
+	PutCheckpoint(ctx context.Context, c store.Checkpoint) error
+	Checkpoints(ctx context.Context, size int64, limit int) ([]store.Checkpoint, error)
+	LastCheckpoint(ctx context.Context) (store.Checkpoint, error)
+}
+
 // Store is all that a database does.
 type Store interface {
+	Tree
 	Agents
 	Tokens
 	Revocations

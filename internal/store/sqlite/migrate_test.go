@@ -11,12 +11,15 @@ import (
 	"github.com/superinstance/keeper/internal/store"
 )
 
-// An earlier keeper had no table of exceptions.
+// The first keeper had no exceptions, and no tree over its log.
 func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
 	db := openIn(t, dir)
 	kept := store.Import{Name: "KEPT", Digest: []byte{1}}
 	if err := db.PutImport(ctx, kept); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.AppendAudit(ctx, sampleEntries(1, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
@@ -27,7 +30,10 @@ func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	for _, undo := range []string{"DROP TABLE exceptions", "DELETE FROM goose_db_version WHERE version_id >= 2"} {
+	for _, undo := range []string{
+		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints",
+		"DELETE FROM goose_db_version WHERE version_id >= 2",
+	} {
 		if _, err := raw.Exec(undo); err != nil {
 			t.Fatal(err)
 		}
@@ -36,6 +42,9 @@ func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 	imports, err := db.Imports(ctx)
 	if err != nil || len(imports) != 1 || !reflect.DeepEqual(imports[0], kept) {
 		t.Errorf("imports: got %v, %v; want %v", imports, err, kept)
+	}
+	if found, err := db.AuditAfter(ctx, 0, 10); err != nil || !reflect.DeepEqual(found, sampleEntries(1, 1)) {
+		t.Errorf("audit entries: got %+v, %v; want %+v", found, err, sampleEntries(1, 1))
 	}
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	want := store.Exception{Fingerprint: "f", Rule: "r", Reason: "w", CreatedBy: "b", CreatedAt: at, ExpiresAt: at, Seal: []byte{1}}

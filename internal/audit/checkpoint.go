@@ -1,0 +1,128 @@
+package audit
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// ErrTampered is wrapped where the log is not what keeper has written.
+var ErrTampered = errors.New("audit log was tampered with")
+
+// Checkpoint is the head of a log at one moment: the text of a signed note as C2SP's
+// tlog-checkpoint has it.
+type Checkpoint struct {
+	Origin string    // names the log
+	Size   int64     // how many entries it is over
+	Root   tlog.Hash // of the Merkle tree over them
+	State  string    // digest of the state that they made, in base64; empty: not said
+}
+
+const stateLine = "state "
+
+// text is what is signed.
+func (c Checkpoint) text() string {
+	text := fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))
+	if c.State != "" {
+		text += stateLine + c.State + "\n"
+	}
+	return text
+}
+
+// parseCheckpoint reads the text of a note.
+func parseCheckpoint(text string) (c Checkpoint, err error) {
+	lines := strings.Split(text, "\n")
+	if len(lines) < 4 || lines[len(lines)-1] != "" {
+		return c, errors.New("a checkpoint has an origin, a size and a root hash, a line each")
+	}
+	c.Origin = lines[0]
+	c.Size, err = strconv.ParseInt(lines[1], 10, 64)
+	if err != nil || c.Size < 0 || strconv.FormatInt(c.Size, 10) != lines[1] {
+		return c, errors.New("a checkpoint's second line is the size of the log, a decimal number")
+	}
+	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
+	if err != nil || len(root) != len(c.Root) {
+		return c, errors.New("a checkpoint's third line is the root hash, 32 bytes in base64")
+	}
+	copy(c.Root[:], root)
+	for _, line := range lines[3 : len(lines)-1] {
+		if digest, ok := strings.CutPrefix(line, stateLine); ok {
+			c.State = digest
+		}
+	}
+	return c, nil
+}
+
+// OpenCheckpoint reads a signed note. The error says what is wrong with it; it wraps
+// ErrTampered where no signature by key holds.
+func OpenCheckpoint(signed []byte, key note.Verifier) (Checkpoint, error) {
+	n, err := note.Open(signed, note.VerifierList(key))
+	var unverified *note.UnverifiedNoteError
+	switch {
+	case errors.As(err, &unverified):
+		return Checkpoint{}, fmt.Errorf("checkpoint is not signed by %s: %w", key.Name(), ErrTampered)
+	case err != nil:
+		return Checkpoint{}, fmt.Errorf("checkpoint's signature does not hold: %w", ErrTampered)
+	}
+	c, err := parseCheckpoint(n.Text)
+	if err != nil {
+		return c, err
+	}
+	if c.Origin != key.Name() {
+		return c, fmt.Errorf("checkpoint is of the log %q, not of %q: %w", c.Origin, key.Name(), ErrTampered)
+	}
+	return c, nil
+}
+
+// Key signs the checkpoints of one log.
+type Key struct {
+	origin   string
+	signer   crypto.Signer
+	verifier note.Verifier
+	public   string
+}
+
+// NewKey makes the key of the log that origin names, of an Ed25519 signer. origin
+// holds neither space nor plus sign.
+func NewKey(origin string, signer crypto.Signer) (*Key, error) {
+	public, ok := signer.Public().(ed25519.PublicKey)
+	if !ok {
+		return nil, errors.New("making the audit key: it is no Ed25519 key")
+	}
+	text, err := note.NewEd25519VerifierKey(origin, public)
+	if err != nil {
+		return nil, fmt.Errorf("making the audit key: %w", err)
+	}
+	verifier, err := note.NewVerifier(text)
+	if err != nil {
+		return nil, fmt.Errorf("making the audit key: %w", err)
+	}
+	return &Key{origin: origin, signer: signer, verifier: verifier, public: text}, nil
+}
+
+// Public is the verifier key in the form of signed notes: name+hash+key.
+func (k *Key) Public() string { return k.public }
+
+// Name implements [note.Signer].
+func (k *Key) Name() string { return k.origin }
+
+// KeyHash implements [note.Signer].
+func (k *Key) KeyHash() uint32 { return k.verifier.KeyHash() }
+
+// Sign implements [note.Signer].
+func (k *Key) Sign(msg []byte) ([]byte, error) {
+	return k.signer.Sign(rand.Reader, msg, crypto.Hash(0))
+}
+
+func (k *Key) sign(c Checkpoint) ([]byte, error) {
+	c.Origin = k.origin
+	return note.Sign(&note.Note{Text: c.text()}, k)
+}
