@@ -53,6 +53,7 @@ var exposers = []string{
 	"internal/auth/admin.go",
 	"internal/secret/value.go",
 	"internal/server/admin.go",
+	"internal/vault/auditkey.go",
 	"internal/vault/environment.go",
 	"internal/vault/fingerprint.go",
 	"internal/vault/index.go",

@@ -92,6 +92,9 @@ func newKeeper(t *testing.T, c settings) *keeper {
 	must(t, err)
 	held, err := vault.Open(ctx, vault.Config{Store: k.store, Key: vault.KeyFile(filepath.Join(dir, "key")), Log: k.audit, Logger: logger})
 	must(t, err)
+	signs, err := held.AuditKey(ctx)
+	must(t, err)
+	must(t, k.audit.Sign(ctx, signs))
 	defaults, err := scope.ParseSet([]string{"openai:chat", "github:read"})
 	must(t, err)
 	k.auth, err = auth.Open(ctx, auth.Config{

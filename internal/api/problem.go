@@ -105,6 +105,7 @@ var replies = []struct {
 	{errMethod, reply{http.StatusMethodNotAllowed, "method_not_allowed", "This route does not take that method; the Allow header lists those it takes."}},
 	{store.ErrNotFound, reply{http.StatusNotFound, "not_found", "There is nothing of that name."}},
 	{store.ErrExists, reply{http.StatusConflict, "already_exists", "That name is taken already."}},
+	{audit.ErrTampered, reply{http.StatusInternalServerError, "audit_tampered", "The audit log was changed from outside; an operator finds out what was done to it with keeper audit verify."}},
 	{vault.ErrCorrupt, reply{http.StatusInternalServerError, "vault_corrupt", "The vault's data was changed from outside; the operator's log says more under the request id."}},
 	{errPanic, reply{http.StatusInternalServerError, "internal_error", "Keeper failed at this; the operator's log says more under the request id."}},
 }

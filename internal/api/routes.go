@@ -46,6 +46,8 @@ func (s *surface) routes() error {
 	handle(s, route{id: "rotateKey", method: post, path: root + "/keys/rotate", summary: "Rotate the signing key or the vault's key", needs: everything}, s.rotateKey)
 
 	handle(s, route{id: "audit", method: get, path: root + "/audit", summary: "Read the audit log", needs: scope.Keeper(scope.Audit)}, s.entries)
+	handle(s, route{id: "auditCheckpoint", method: get, path: root + "/audit/checkpoint", summary: "The signed head of the audit log", needs: scope.Keeper(scope.Audit)}, s.checkpoint)
+	handle(s, route{id: "auditProof", method: get, path: root + "/audit/proof", summary: "Prove that an entry is in the log, or that the log goes on from an earlier head", needs: scope.Keeper(scope.Audit)}, s.proof)
 	handle(s, route{id: "scan", method: post, path: root + "/scan", summary: "Look for secrets in a text", needs: scope.Keeper(scope.Scan), limit: scanBodyLimit}, s.scan)
 	handle(s, route{id: "listExceptions", method: get, path: root + "/scan/exceptions", summary: "List the values that the scanner lets pass, by fingerprint", needs: everything}, s.exceptionList)
 	handle(s, route{id: "allowValue", method: post, path: root + "/scan/exceptions", summary: "Let one value pass the scanner for a time", needs: everything}, s.allow)

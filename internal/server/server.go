@@ -144,6 +144,9 @@ func (s *Server) openVault(ctx context.Context) error {
 		return err
 	}
 	s.vault = v
+	if err := s.signLog(ctx); err != nil {
+		return err
+	}
 	var names []string
 	for _, p := range s.catalogue.Providers() {
 		names = append(names, p.Name)
@@ -152,6 +155,15 @@ func (s *Server) openVault(ctx context.Context) error {
 		return fmt.Errorf("importing secrets from the environment: %w", err)
 	}
 	return nil
+}
+
+// signLog holds the audit log against its last checkpoint.
+func (s *Server) signLog(ctx context.Context) error {
+	key, err := s.vault.AuditKey(ctx)
+	if err != nil {
+		return err
+	}
+	return s.log.Sign(ctx, key)
 }
 
 func (s *Server) openExceptions(ctx context.Context) error {

@@ -112,8 +112,8 @@ const (
 
 // Key is a private key of keeper's own, sealed.
 type Key struct {
-	ID         string // the JWK thumbprint (RFC 7638) for signing keys
-	Purpose    string // "signing", "import" or "fingerprint"
+	ID         string // the JWK thumbprint (RFC 7638) for signing keys, the log's origin for audit keys
+	Purpose    string // "signing", "import", "fingerprint" or "audit"
 	State      KeyState
 	Public     []byte // PKIX, DER
 	KEKID      string
