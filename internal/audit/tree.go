@@ -182,3 +182,28 @@ func completeTree(ctx context.Context, s Store, size int64) error {
 	}
 	return s.PutNodes(ctx, nodes)
 }
+
+// join appends a perfect subtree of a level that fits where the tree ends.
+func (f *frontier) join(level int, h tlog.Hash) {
+	f.size += 1 << level
+	for ; f.size>>level&1 == 0; level++ {
+		last := len(f.subtrees) - 1
+		h = tlog.NodeHash(f.subtrees[last], h)
+		f.subtrees = f.subtrees[:last]
+	}
+	f.subtrees = append(f.subtrees, h)
+}
+
+// subtreesBetween are the places of the perfect subtrees that a tree of size from
+// grows by until it is of size to, as tlog numbers them.
+func subtreesBetween(from, to int64) (places []int64) {
+	for from < to {
+		level := 0
+		for from>>level&1 == 0 && from+2<<level <= to {
+			level++
+		}
+		places = append(places, tlog.StoredHashIndex(level, from>>level))
+		from += 1 << level
+	}
+	return places
+}
