@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -72,6 +73,11 @@ func OpenCheckpoint(signed []byte, key note.Verifier) (Checkpoint, error) {
 	case err != nil:
 		return Checkpoint{}, fmt.Errorf("checkpoint's signature does not hold: %w", ErrTampered)
 	}
+	for _, s := range n.Sigs {
+		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+			return Checkpoint{}, fmt.Errorf("checkpoint's signature is not in its one form: %w", ErrTampered)
+		}
+	}
 	c, err := parseCheckpoint(n.Text)
 	if err != nil {
 		return c, err
@@ -106,6 +112,15 @@ func NewKey(origin string, signer crypto.Signer) (*Key, error) {
 		return nil, fmt.Errorf("making the audit key: %w", err)
 	}
 	return &Key{origin: origin, signer: signer, verifier: verifier, public: text}, nil
+}
+
+func parsePublic(pkix []byte) (ed25519.PublicKey, error) {
+	parsed, err := x509.ParsePKIXPublicKey(pkix)
+	public, ok := parsed.(ed25519.PublicKey)
+	if err != nil || !ok {
+		return nil, errors.New("reading the audit log's public key: it is no Ed25519 key")
+	}
+	return public, nil
 }
 
 // Public is the verifier key in the form of signed notes: name+hash+key.

@@ -45,6 +45,7 @@ func renumbered(leaf []byte, seq int64) []byte {
 // there. next goes on to those that follow.
 func (v *verification) judge(e Stated, next func() (Stated, error, bool)) *Damage {
 	at := v.tree.size + 1
+	e.Leaf = slices.Clone(e.Leaf)
 	after := []Stated{e}
 	for len(after) < window {
 		more, err, ok := next()

@@ -24,6 +24,7 @@ type Stated struct {
 type Evidence struct {
 	Key     note.Verifier
 	First   int64                    // number of the first entry; 0 means 1
+	Last    int64                    // number of the last one; 0: not said
 	Left    []tlog.Hash              // the perfect subtrees over those before it, largest first
 	Entries iter.Seq2[Stated, error] // in the order in which they stand
 	Right   []tlog.Hash              // the perfect subtrees between the last of them and the last checkpoint
@@ -61,7 +62,7 @@ type Damage struct {
 	Harm  Harm
 	Entry int64 // the first bad entry
 	Until int64 // it is known only that it is one of Entry to Until, where that is larger
-	Text  string
+	Text  string // a sentence
 }
 
 // Report is what a verification found.
@@ -143,6 +144,10 @@ func (v *verification) run(ctx context.Context) error {
 			v.report.Damage = v.ended()
 			return nil
 		}
+		if v.Last > 0 && v.tree.size == v.Last {
+			v.report.Damage = &Damage{Harm: Inserted, Entry: v.Last + 1, Text: fmt.Sprintf("more entries follow the last one, %d", v.Last)}
+			return nil
+		}
 		if h, bad := v.bad(e); bad {
 			v.report.Damage = v.judge(e, next)
 			return nil
@@ -180,8 +185,11 @@ func (v *verification) add(leaf store.Hash) (d *Damage) {
 // bad says whether e is not the entry that was recorded to follow.
 func (v *verification) bad(e Stated) (store.Hash, bool) {
 	h, seq := leafHash(e.Leaf), v.tree.size+1
-	if e.Seq != seq || numberOf(e.Leaf) != seq || e.Hash != (store.Hash{}) && e.Hash != h {
+	switch {
+	case e.Seq != seq || numberOf(e.Leaf) != seq:
 		return h, true
+	case e.Hash != (store.Hash{}):
+		return h, e.Hash != h
 	}
 	recorded, known := v.recorded(seq)
 	return h, known && recorded != h
@@ -238,19 +246,29 @@ func (v *verification) forked(h head) *Damage {
 // ended is the damage, if any, where no more entries come.
 func (v *verification) ended() *Damage {
 	last := v.tree.size
-	if v.parted != nil || len(v.heads) == 0 {
+	switch {
+	case last < v.Last:
+		return &Damage{Harm: Truncated, Entry: last + 1, Until: v.Last, Text: fmt.Sprintf("entries %d to %d are missing at the end", last+1, v.Last)}
+	case v.parted != nil:
 		return v.parted
-	}
-	if len(v.Right) > 0 {
+	case len(v.heads) > 0 && len(v.Right) > 0:
 		return v.reaches()
+	case len(v.heads) > 0:
+		return v.short()
+	case v.report.Head.Size < v.Last || v.report.Head.Size == 0 && last > 0:
+		return &Damage{Harm: Forged, Entry: v.good + 1, Until: last, Text: fmt.Sprintf("no checkpoint is over the entries %d to %d, so nothing shows that they are keeper's", v.good+1, last)}
 	}
-	largest := v.heads[len(v.heads)-1]
-	own := slices.ContainsFunc(v.heads, func(h head) bool { return !h.known })
-	if own {
-		return &Damage{Harm: Truncated, Entry: last + 1, Until: last + 1,
+	return nil
+}
+
+// short is the damage where checkpoints speak of more entries than there are.
+func (v *verification) short() *Damage {
+	last, largest := v.tree.size, v.heads[len(v.heads)-1]
+	if slices.ContainsFunc(v.heads, func(h head) bool { return !h.known }) {
+		return &Damage{Harm: Truncated, Entry: last + 1, Until: largest.Size,
 			Text: fmt.Sprintf("entries %d to %d are missing at the end, of which a checkpoint speaks", last+1, largest.Size)}
 	}
-	return &Damage{Harm: RolledBack, Entry: last + 1, Until: last + 1,
+	return &Damage{Harm: RolledBack, Entry: last + 1, Until: largest.Size,
 		Text: fmt.Sprintf("the log ends at entry %d, but a checkpoint that was kept elsewhere is over %d: it was put back to an earlier state", last, largest.Size)}
 }
 
