@@ -19,6 +19,9 @@ var (
 	ErrHeld = errors.New("data folder is held by another keeper")
 	// ErrNewerSchema: the database was written by a later keeper.
 	ErrNewerSchema = errors.New("database schema is newer than this keeper")
+	// ErrOlderSchema: the database was written by an earlier keeper, and not yet
+	// brought up to date.
+	ErrOlderSchema = errors.New("database schema is older than this keeper")
 	// ErrSequence: an audit entry does not follow the last one.
 	ErrSequence = errors.New("audit entry is out of sequence")
 )

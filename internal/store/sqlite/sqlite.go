@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,7 @@ type DB struct {
 	pages    int           // written since the last checkpoint, estimated; needs the turn
 	appender appender      // needs the turn
 
+	toRead  bool          // nothing may be written
 	unswept atomic.Bool   // the write-ahead log may hold what was deleted
 	wake    chan struct{} // asks for a checkpoint; holds one value at most
 	stop    chan struct{} // closed by Close
@@ -78,6 +81,30 @@ func Open(ctx context.Context, dir string, logger *slog.Logger) (*DB, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	go db.sweep()
+	return db, nil
+}
+
+// OpenToRead opens the database in the folder dir to read it and nothing else, also
+// while a keeper holds the folder. Methods that write return an error. The error
+// wraps fs.ErrNotExist where there is no database, and store.ErrNewerSchema or
+// store.ErrOlderSchema where another version of keeper wrote it.
+func OpenToRead(ctx context.Context, dir string) (*DB, error) {
+	path := filepath.Join(dir, databaseName)
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	query := readerPragmas()
+	query.Set("mode", "ro")
+	readers, err := pool(path, query, readerConnections)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{readers: readers, turn: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
+	close(db.stopped)
+	db.toRead = true
+	if err := checkSchema(ctx, readers); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return db, nil
 }
 
@@ -157,7 +184,10 @@ func (db *DB) close() error {
 			errs = append(errs, p.Close())
 		}
 	}
-	if err := errors.Join(append(errs, db.folder.release())...); err != nil {
+	if db.folder != nil {
+		errs = append(errs, db.folder.release())
+	}
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("closing the database: %w", err)
 	}
 	return nil

@@ -10,6 +10,9 @@ import (
 // errClosed is returned by every write after Close.
 var errClosed = errors.New("database is closed")
 
+// errToRead is returned by every write to a database that was opened to be read.
+var errToRead = errors.New("database is open for reading alone")
+
 // tx is a transaction that writes. The context it runs under has no end.
 type tx struct {
 	ctx context.Context
@@ -65,6 +68,9 @@ func (db *DB) transact(ctx context.Context, f func(tx) error) error {
 func (db *DB) takeTurn(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if db.toRead {
+		return errToRead
 	}
 	select {
 	case db.turn <- struct{}{}:
