@@ -13,6 +13,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -95,6 +96,9 @@ func OpenToRead(ctx context.Context, dir string) (*DB, error) {
 	}
 	query := readerPragmas()
 	query.Set("mode", "ro")
+	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		query.Set("immutable", "1") // nobody has it open: then no side files are made
+	}
 	readers, err := pool(path, query, readerConnections)
 	if err != nil {
 		return nil, err
