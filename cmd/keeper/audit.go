@@ -40,7 +40,8 @@ type auditFlags struct {
 
 func newAudit(a *app) *cobra.Command {
 	list := newAuditList(a)
-	cmd := group("audit", "Read the audit log", "  keeper audit ls --min-risk 1 --since 1h", list)
+	cmd := group("audit", "Read the audit log", "  keeper audit ls --min-risk 1 --since 1h", list,
+		newAuditVerify(a), newAuditProve(a), newAuditCheckpoint(a), newAuditKey(a))
 	return cmd
 }
 

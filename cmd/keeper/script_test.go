@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func TestScripts(t *testing.T) {
 			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
-			"shielded": shielded,
+			"shielded": shielded, "sql": runSQL,
 		},
 	})
 }
@@ -256,4 +257,13 @@ func want(ts *testscript.TestScript, args []string, n int, usage string) {
 	if len(args) != n {
 		ts.Fatalf("usage: %s", usage)
 	}
+}
+
+// sql FOLDER STATEMENT: change a data folder behind keeper's back.
+func runSQL(ts *testscript.TestScript, neg bool, args []string) {
+	db, err := sql.Open("sqlite", ts.MkAbs(filepath.Join(args[0], "keeper.db")))
+	ts.Check(err)
+	defer db.Close()
+	_, err = db.Exec(args[1])
+	ts.Check(err)
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -140,4 +141,29 @@ func (k *Key) Sign(msg []byte) ([]byte, error) {
 func (k *Key) sign(c Checkpoint) ([]byte, error) {
 	c.Origin = k.origin
 	return note.Sign(&note.Note{Text: c.text()}, k)
+}
+
+// SplitCheckpoints takes signed notes apart that stand one after the other, with
+// or without empty lines between them.
+func SplitCheckpoints(b []byte) (all [][]byte) {
+	var one []byte
+	signed := false // signatures of the present one have come
+	for line := range bytes.Lines(b) {
+		signature := bytes.HasPrefix(line, []byte("\u2014 "))
+		blank := len(bytes.TrimSpace(line)) == 0
+		if signed && !signature {
+			all, one, signed = append(all, one), nil, false
+		}
+		if blank && len(one) == 0 {
+			continue
+		}
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			line = append(bytes.Clone(line), '\n')
+		}
+		one, signed = append(one, line...), signature
+	}
+	if len(one) > 0 {
+		all = append(all, one)
+	}
+	return all
 }

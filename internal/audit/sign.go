@@ -1,10 +1,12 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/superinstance/keeper/internal/store"
@@ -149,4 +151,22 @@ func (l *Log) Consistency(ctx context.Context, size int64) (path []tlog.Hash, si
 		return nil, nil, fmt.Errorf("proving that the log goes on from entry %d: %w", size, err)
 	}
 	return path, h.note, nil
+}
+
+// CheckProof says whether a proof shows that the leaf is that of the entry of a
+// number, in the log of which a checkpoint speaks that key signed. The error wraps
+// ErrTampered where it does not.
+func CheckProof(key note.Verifier, seq int64, leaf []byte, path [][]byte, signed []byte) (Checkpoint, error) {
+	c, err := OpenCheckpoint(signed, key)
+	if err != nil {
+		return c, err
+	}
+	hashes, err := hashesOf(bytes.Join(path, nil))
+	if err != nil {
+		return c, err
+	}
+	if numberOf(leaf) != seq || tlog.CheckRecord(hashes, c.Size, c.Root, seq-1, tlog.RecordHash(leaf)) != nil {
+		return c, fmt.Errorf("the proof does not lead from entry %d to the checkpoint: %w", seq, ErrTampered)
+	}
+	return c, nil
 }

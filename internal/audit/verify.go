@@ -60,8 +60,8 @@ const (
 // Damage is the first harm that a verification met.
 type Damage struct {
 	Harm  Harm
-	Entry int64 // the first bad entry
-	Until int64 // it is known only that it is one of Entry to Until, where that is larger
+	Entry int64  // the first bad entry
+	Until int64  // it is known only that it is one of Entry to Until, where that is larger
 	Text  string // a sentence
 }
 
@@ -248,7 +248,7 @@ func (v *verification) ended() *Damage {
 	last := v.tree.size
 	switch {
 	case last < v.Last:
-		return &Damage{Harm: Truncated, Entry: last + 1, Until: v.Last, Text: fmt.Sprintf("entries %d to %d are missing at the end", last+1, v.Last)}
+		return &Damage{Harm: Truncated, Entry: last + 1, Until: v.Last, Text: spanOf(last+1, v.Last) + " missing at the end"}
 	case v.parted != nil:
 		return v.parted
 	case len(v.heads) > 0 && len(v.Right) > 0:
@@ -266,7 +266,7 @@ func (v *verification) short() *Damage {
 	last, largest := v.tree.size, v.heads[len(v.heads)-1]
 	if slices.ContainsFunc(v.heads, func(h head) bool { return !h.known }) {
 		return &Damage{Harm: Truncated, Entry: last + 1, Until: largest.Size,
-			Text: fmt.Sprintf("entries %d to %d are missing at the end, of which a checkpoint speaks", last+1, largest.Size)}
+			Text: spanOf(last+1, largest.Size) + " missing at the end; a checkpoint speaks of them"}
 	}
 	return &Damage{Harm: RolledBack, Entry: last + 1, Until: largest.Size,
 		Text: fmt.Sprintf("the log ends at entry %d, but a checkpoint that was kept elsewhere is over %d: it was put back to an earlier state", last, largest.Size)}
@@ -291,4 +291,12 @@ func (v *verification) reaches() *Damage {
 	}
 	return &Damage{Harm: Edited, Entry: v.good + 1, Until: v.tree.size,
 		Text: fmt.Sprintf("one or more of the entries %d to %d are not those that were signed", v.good+1, v.tree.size)}
+}
+
+// spanOf names entries, and says that they are.
+func spanOf(first, last int64) string {
+	if first == last {
+		return fmt.Sprintf("entry %d is", first)
+	}
+	return fmt.Sprintf("entries %d to %d are", first, last)
 }

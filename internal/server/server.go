@@ -123,7 +123,7 @@ func (s *Server) openStore(ctx context.Context) error {
 	s.closers = append(s.closers, func(context.Context) error { return db.Close() })
 	s.log, err = audit.Open(ctx, audit.Config{Store: db, Logger: s.config.Logger})
 	if err != nil {
-		return err
+		return s.tampered(err)
 	}
 	s.closers = append(s.closers, s.log.Close)
 	return nil
@@ -163,7 +163,15 @@ func (s *Server) signLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.log.Sign(ctx, key)
+	return s.tampered(s.log.Sign(ctx, key))
+}
+
+// tampered adds the mend to an error that says that the log was tampered with.
+func (s *Server) tampered(err error) error {
+	if errors.Is(err, audit.ErrTampered) {
+		return fmt.Errorf("%w; `keeper audit verify --folder %s` names what was done to it; put the folder back from a backup", err, s.config.DataDir)
+	}
+	return err
 }
 
 func (s *Server) openExceptions(ctx context.Context) error {

@@ -90,8 +90,11 @@ func Open(ctx context.Context, dir string, logger *slog.Logger) (*DB, error) {
 // wraps fs.ErrNotExist where there is no database, and store.ErrNewerSchema or
 // store.ErrOlderSchema where another version of keeper wrote it.
 func OpenToRead(ctx context.Context, dir string) (*DB, error) {
-	path := filepath.Join(dir, databaseName)
-	if _, err := os.Stat(path); err != nil {
+	path, err := filepath.Abs(filepath.Join(dir, databaseName))
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	query := readerPragmas()

@@ -1,0 +1,350 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/store"
+	"github.com/superinstance/keeper/internal/store/sqlite"
+)
+
+// proofSuffix is what the file beside an export is called more.
+const proofSuffix = ".proof"
+
+type verifyFlags struct {
+	folder, export, proof, key string
+	witnesses                  []string
+}
+
+func newAuditVerify(a *app) *cobra.Command {
+	var f verifyFlags
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Prove that nothing in the log was changed, or name what was",
+		Long: `Prove that nothing in the log was edited, deleted, inserted, reordered, cut off
+or put back, or name the first bad entry and what was done to it. Verified are
+a data folder, of a keeper that runs or not, or an export with its proof file.
+
+Who owns the machine could write another log and sign it. Give --key as it was
+noted when keeper was set up, and as --witness the checkpoints that were kept
+elsewhere: then that shows, too.`,
+		Example: "  keeper audit verify --folder ~/.local/share/keeper\n" +
+			"  keeper audit verify --export audit.ndjson --key audit.pub --witness checkpoints.txt",
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.verify(cmd.Context(), f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.folder, "folder", "", "verify the log in this data `FOLDER`")
+	flags.StringVar(&f.export, "export", "", "verify this NDJSON `FILE`, which keeper audit export wrote")
+	flags.StringVar(&f.proof, "proof", "", "the export's proof `FILE`; else its name with "+proofSuffix+" behind it")
+	flags.StringVar(&f.key, "key", "", "the log's public `KEY` or a file that holds it; else the one that lies with the log is believed")
+	flags.StringArrayVar(&f.witnesses, "witness", nil, "a `FILE` of checkpoints that were kept elsewhere; may be given again")
+	return cmd
+}
+
+func (a *app) verify(ctx context.Context, f verifyFlags) error {
+	if (f.folder == "") == (f.export == "") {
+		return usagef("name what to verify: --folder FOLDER or --export FILE")
+	}
+	key, err := readAuditKey(f.key)
+	if err != nil {
+		return err
+	}
+	known, err := readWitnesses(f.witnesses)
+	if err != nil {
+		return err
+	}
+	look := a.verifyFolder
+	if f.export != "" {
+		look = a.verifyExport
+	}
+	return look(ctx, f, key, known)
+}
+
+// readAuditKey is the key that text is or that is in the file of that name; "" where
+// text is empty.
+func readAuditKey(text string) (string, error) {
+	if text == "" || strings.Contains(text, "+") {
+		return text, nil
+	}
+	b, err := os.ReadFile(text)
+	if err != nil {
+		return "", fmt.Errorf("reading the public key: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// readWitnesses reads checkpoints, which files hold one after the other.
+func readWitnesses(files []string) (all [][]byte, err error) {
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading the witness's checkpoints: %w", err)
+		}
+		found := audit.SplitCheckpoints(b)
+		if len(found) == 0 {
+			return nil, fmt.Errorf("reading the witness's checkpoints: %s holds none", file)
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+func (a *app) verifyFolder(ctx context.Context, f verifyFlags, key string, known [][]byte) error {
+	db, err := sqlite.OpenToRead(ctx, f.folder)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s holds no keeper; name the folder that keeper's --data names", f.folder)
+	case errors.Is(err, store.ErrOlderSchema):
+		return fmt.Errorf("%w; start this keeper on it once", err)
+	case err != nil:
+		return err
+	}
+	defer db.Close()
+	verifier, believed, err := folderKey(ctx, db, key)
+	if err != nil {
+		return err
+	}
+	e, err := audit.EvidenceOf(ctx, db, verifier)
+	if err != nil {
+		return err
+	}
+	e.Known = known
+	return a.verdict(ctx, e, believed, f.folder)
+}
+
+// folderKey is the key that was given, or else the one that the store names: then it
+// is only believed.
+func folderKey(ctx context.Context, db *sqlite.DB, given string) (v note.Verifier, believed bool, err error) {
+	if given != "" {
+		v, err = audit.NewVerifier(given)
+		return v, false, err
+	}
+	keys, err := db.Keys(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, k := range keys {
+		if k.Purpose != "audit" {
+			continue
+		}
+		text, err := audit.NoteKey(k.ID, k.Public)
+		if err != nil {
+			return nil, false, err
+		}
+		v, err = audit.NewVerifier(text)
+		return v, true, err
+	}
+	return nil, false, errors.New("the folder names no key of the log; give it with --key")
+}
+
+func (a *app) verifyExport(ctx context.Context, f verifyFlags, key string, known [][]byte) error {
+	proof, err := os.Open(firstOf(f.proof, f.export+proofSuffix))
+	if err != nil {
+		return fmt.Errorf("opening the export's proof: %w; keeper audit export -o writes it beside the export", err)
+	}
+	defer proof.Close()
+	e, named, err := audit.ReadProof(proof)
+	if err != nil {
+		return err
+	}
+	if e.Key, err = audit.NewVerifier(firstOf(key, named)); err != nil {
+		return err
+	}
+	lines, err := os.Open(f.export)
+	if err != nil {
+		return fmt.Errorf("opening the export: %w", err)
+	}
+	defer lines.Close()
+	e.Entries, e.Known = audit.LeavesOf(lines), known
+	return a.verdict(ctx, e, key == "", f.export)
+}
+
+// verified is a verdict as scripts read it.
+type verified struct {
+	OK          bool         `json:"ok"`
+	First       int64        `json:"first"`
+	Last        int64        `json:"last"`
+	Checkpoints int          `json:"checkpoints"`
+	Signed      int64        `json:"signed"` // entries up to this one are signed
+	Origin      string       `json:"origin,omitempty"`
+	Root        string       `json:"root,omitempty"`
+	Damage      *verifiedBad `json:"damage,omitempty"`
+}
+
+type verifiedBad struct {
+	Harm  audit.Harm `json:"harm"`
+	Entry int64      `json:"entry"`
+	Until int64      `json:"until,omitempty"`
+	Text  string     `json:"text"`
+}
+
+// verdict verifies and says what was found; damage gives the exit code 5.
+func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what string) error {
+	if isTerminal(a.err) && a.env["TERM"] != "dumb" {
+		e.Progress = func(entries int64) { fmt.Fprintf(a.err, eraseLine+"%d entries", entries) }
+		defer fmt.Fprint(a.err, eraseLine)
+	}
+	report, err := audit.Verify(ctx, e)
+	if err != nil {
+		return fmt.Errorf("verifying %s: %w", what, err)
+	}
+	v := verified{OK: report.Damage == nil, First: report.First, Last: report.Last, Checkpoints: report.Checkpoints, Signed: report.Head.Size}
+	if report.Head.Size > 0 {
+		v.Origin, v.Root = report.Head.Origin, report.Head.Root.String()
+	}
+	if d := report.Damage; d != nil {
+		v.Damage = &verifiedBad{d.Harm, d.Entry, d.Until, d.Text}
+	}
+	if err := a.show(v, func() error { return a.verdictForEyes(v, believed) }); err != nil {
+		return err
+	}
+	if !v.OK {
+		return silent(exitRefused)
+	}
+	return nil
+}
+
+func (a *app) verdictForEyes(v verified, believed bool) error {
+	if d := v.Damage; d != nil {
+		where := fmt.Sprintf("entry %d", d.Entry)
+		if d.Until > d.Entry {
+			where = fmt.Sprintf("one or more of the entries %d to %d", d.Entry, d.Until)
+		}
+		if d.Entry == 0 {
+			where = "a checkpoint"
+		}
+		fmt.Fprintf(a.out, "%s %s: %s.\n", a.paint(red, strings.ToUpper(string(d.Harm))+":"), where, printable(d.Text))
+		_, err := fmt.Fprintf(a.out, "Up to there %d entries are as they were written; %d of them are signed.\n", max(0, v.Last-v.First+1), max(0, v.Signed-v.First+1))
+		return err
+	}
+	fmt.Fprintf(a.out, "%s entries %d to %d are as they were written, by %d checkpoints.\n", a.paint(green, "OK:"), v.First, v.Last, v.Checkpoints)
+	if v.Signed < v.Last {
+		fmt.Fprintf(a.out, "Entries %d to %d are not signed yet.\n", v.Signed+1, v.Last)
+	}
+	fmt.Fprintf(a.out, "Log %s, size %d, root %s\n", v.Origin, v.Signed, v.Root)
+	if believed {
+		fmt.Fprintln(a.out, "The key is the one that lies with the log: --key proves that it is keeper's.")
+	}
+	return nil
+}
+
+// auditHead is a signed head as keeper's route shows it.
+type auditHead struct {
+	Checkpoint string `json:"checkpoint"`
+	PublicKey  string `json:"publicKey"`
+}
+
+func (a *app) auditHead(ctx context.Context) (h auditHead, raw json.RawMessage, err error) {
+	c, err := a.connect()
+	if err != nil {
+		return h, nil, err
+	}
+	raw, err = c.call(ctx, http.MethodGet, "/audit/checkpoint", nil, &h)
+	return h, raw, err
+}
+
+func newAuditCheckpoint(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "checkpoint",
+		Short: "Print the signed head of the log, to be kept elsewhere",
+		Long: `Print the signed head of the log (a C2SP tlog-checkpoint). Kept elsewhere, it
+shows later that the log was not put back or rewritten: keeper audit verify
+--witness. Checkpoints may stand in a file one after the other.`,
+		Example: "  keeper audit checkpoint >> /mnt/elsewhere/checkpoints.txt",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			h, raw, err := a.auditHead(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.show(raw, func() error {
+				_, err := fmt.Fprintln(a.out, h.Checkpoint)
+				return err
+			})
+		},
+	}
+}
+
+func newAuditKey(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "key",
+		Short:   "Print the public key that proves the log",
+		Long:    "Print the public key that the checkpoints of the log are signed with. Note it when\nkeeper is set up: whoever has it needs nothing else of keeper's to verify the log.",
+		Example: "  keeper audit key > audit.pub",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			h, _, err := a.auditHead(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.say(map[string]string{"publicKey": h.PublicKey}, "%s", h.PublicKey)
+		},
+	}
+}
+
+func newAuditProve(a *app) *cobra.Command {
+	var key string
+	cmd := &cobra.Command{
+		Use:   "prove ID",
+		Short: "Prove that an entry is in the log",
+		Long: `Prove that an entry is in the log: print the entry, the hashes that lead from it
+to the signed head (RFC 6962), and that head, after checking them. With --json
+the proof is for others to check, as docs/audit-format.md says.`,
+		Example: "  keeper audit prove 1234 --key audit.pub\n  keeper audit prove 1234 --json > proof.json",
+		Args:    arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := strconv.ParseInt(args[0], 10, 64)
+			if err != nil || id < 1 {
+				return usagef("%q is no entry's id; want a number, as keeper audit ls --json shows it", args[0])
+			}
+			return a.prove(cmd.Context(), id, key)
+		},
+	}
+	cmd.Flags().StringVar(&key, "key", "", "the log's public `KEY` or a file that holds it; else the one that keeper names is believed")
+	return cmd
+}
+
+func (a *app) prove(ctx context.Context, id int64, key string) error {
+	key, err := readAuditKey(key)
+	if err != nil {
+		return err
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	var p struct {
+		auditHead
+		Leaf string   `json:"leaf"`
+		Path [][]byte `json:"path"`
+	}
+	raw, err := c.call(ctx, http.MethodGet, "/audit/proof?id="+strconv.FormatInt(id, 10), nil, &p)
+	if err != nil {
+		return missing(err, "there is no entry %d", id)
+	}
+	verifier, err := audit.NewVerifier(firstOf(key, p.PublicKey))
+	if err != nil {
+		return err
+	}
+	head, err := audit.CheckProof(verifier, id, []byte(p.Leaf), p.Path, []byte(p.Checkpoint))
+	if err != nil {
+		return &failure{code: exitRefused, message: err.Error()}
+	}
+	return a.show(raw, func() error {
+		fmt.Fprintln(a.out, printable(p.Leaf))
+		_, err := fmt.Fprintf(a.out, "%s entry %d is in the log %s of %d entries, by %d hashes.\n", a.paint(green, "OK:"), id, head.Origin, head.Size, len(p.Path))
+		return err
+	})
+}
