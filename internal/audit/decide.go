@@ -13,6 +13,7 @@ type Receipt struct {
 	grant policy.Grant
 	ref   policy.Ref
 	made  bool
+	seq   int64 // of the decision
 }
 
 // Valid reports whether the receipt was made by Decide.
@@ -39,16 +40,16 @@ func (l *Log) Decide(ctx context.Context, d Decision) (Receipt, error) {
 	if !d.Grant.Valid() || !d.Ref.Valid() {
 		return Receipt{}, errors.New("deciding a call: no grant or no credential")
 	}
-	err := l.Record(ctx, ProxyRequest{
+	seq, err := l.record(ctx, ProxyRequest{
 		Agent: d.Grant.AgentID(), Provider: d.Grant.Provider().Name, Decision: "forward",
 		JTI: d.Grant.JTI(), Scope: d.Grant.Scope().String(),
 		Label: d.Ref.Label(), Version: d.Ref.Version(),
 		Findings: d.Findings, Risk: RiskNormal, Call: d.Call,
-	})
+	}, true)
 	if err != nil {
 		return Receipt{}, err
 	}
-	return Receipt{grant: d.Grant, ref: d.Ref, made: true}, nil
+	return Receipt{grant: d.Grant, ref: d.Ref, made: true, seq: seq}, nil
 }
 
 // Refusal is a call that ends before it is forwarded. Agent is empty where the
@@ -79,7 +80,7 @@ func (l *Log) Refuse(ctx context.Context, r Refusal) error {
 		blocked := ScanBlocked{
 			Agent: r.Agent, Provider: r.Provider, Method: r.Call.Method, Path: r.Call.Path, Findings: r.Findings,
 		}
-		if err := l.later(ctx, blocked); err != nil {
+		if err := l.later(ctx, blocked, 0); err != nil {
 			return err
 		}
 	}
@@ -118,7 +119,7 @@ func (l *Log) Finish(ctx context.Context, r Receipt, o Outcome) error {
 	risk := RiskNormal
 	if o.Redacted {
 		risk = RiskWarning
-		if err := l.later(ctx, ScanRedacted{Agent: agent, Provider: provider, Findings: o.Findings}); err != nil {
+		if err := l.later(ctx, ScanRedacted{Agent: agent, Provider: provider, Findings: o.Findings}, 0); err != nil {
 			return err
 		}
 	}
@@ -128,5 +129,5 @@ func (l *Log) Finish(ctx context.Context, r Receipt, o Outcome) error {
 	return l.later(ctx, ProxyResponse{
 		Agent: agent, Provider: provider, Outcome: o.Outcome, Code: o.Code, Status: o.Status,
 		ResponseBytes: o.ResponseBytes, DurationMS: o.DurationMS, Findings: o.Findings, Risk: risk,
-	})
+	}, r.seq)
 }

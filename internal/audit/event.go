@@ -75,7 +75,7 @@ func (e ProxyRequest) describe() facts {
 type ProxyResponse struct {
 	Agent         string    `json:"-"`
 	Provider      string    `json:"-"`
-	Outcome       string    `json:"outcome"`        // "complete", "cut", "agent_gone", "failed"
+	Outcome       string    `json:"outcome"`        // "complete", "cut", "agent_gone", "failed"; "unknown" where keeper was killed before it came
 	Code          string    `json:"code,omitempty"` // why, where it is not complete
 	Status        int       `json:"status,omitempty"`
 	ResponseBytes int64     `json:"responseBytes"`

@@ -22,11 +22,13 @@ import (
 var ErrUnavailable = errors.New("audit log cannot be written")
 
 const (
-	queueEntries  = 4096                  // callers beyond it wait, none is dropped
-	batchEntries  = 256                   // most entries in one commit
-	linger        = 10 * time.Millisecond // of an entry that nobody waits for
-	commitTimeout = 2 * time.Second       // of one commit; then the callers are refused
-	strangerKinds = 4096                  // kinds of refusal told apart within a minute
+	queueEntries  = 4096                    // callers beyond it wait, none is dropped
+	batchEntries  = 256                     // most entries in one commit
+	linger        = 10 * time.Millisecond   // of an entry that nobody waits for
+	patience      = 1800 * time.Millisecond // of a caller; then it is refused
+	commitTimeout = 2 * time.Second         // of the wait for the store's turn
+	retryAfter    = time.Second             // of entries that nobody waits for, when a commit failed
+	strangerKinds = 4096                    // kinds of refusal told apart within a minute
 
 	defaultMarkEntries  = 1000
 	defaultMarkInterval = time.Second
@@ -75,6 +77,7 @@ type Log struct {
 
 	strangers strangers
 	durable   durable
+	overflow  overflow
 
 	markEntries  int64
 	markInterval time.Duration
@@ -112,7 +115,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	}
 	l.strangers.log = l
 	l.durable.set(totals.LastSeq)
-	w := &writer{log: l, due: time.NewTimer(l.markInterval), armed: true}
+	w := &writer{log: l, due: time.NewTimer(l.markInterval), armed: true, open: map[int64]bool{}}
 	if err := completeTree(ctx, c.Store, totals.LastSeq); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
@@ -127,38 +130,57 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 // Record appends e and returns when it is durable. The error wraps
 // ErrUnavailable: what e was to precede must not happen.
 func (l *Log) Record(ctx context.Context, e Event) error {
-	w, err := l.prepare(ctx, e, true)
+	_, err := l.record(ctx, e, false)
+	return err
+}
+
+// record is Record, and returns the entry's number. The outcome of a decision is
+// to follow it.
+func (l *Log) record(ctx context.Context, e Event, decision bool) (seq int64, err error) {
+	w, err := l.prepare(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	w.result, w.decision = make(chan error, 1), decision
+	if err := l.commit(ctx, w); err != nil {
+		return 0, err
+	}
+	return w.entry.Seq, nil
+}
+
+// later appends e without waiting for the disk, nor for a place in the queue: what
+// becomes of calls is bounded by the calls. Where decision is not 0, e is the
+// outcome of that entry.
+func (l *Log) later(ctx context.Context, e Event, decision int64) error {
+	w, err := l.prepare(ctx, e)
 	if err != nil {
 		return err
 	}
-	return l.commit(ctx, w)
-}
-
-// later appends e without waiting for the disk. It waits only for a place in
-// the queue.
-func (l *Log) later(ctx context.Context, e Event) error {
-	w, err := l.prepare(ctx, e, false)
-	if err != nil {
-		return err
+	w.closes = decision
+	l.closing.RLock()
+	defer l.closing.RUnlock()
+	if l.closed {
+		return fmt.Errorf("%w: keeper is stopping", ErrUnavailable)
 	}
-	return l.enqueue(context.WithoutCancel(ctx), w)
+	select {
+	case l.queue <- w:
+	default:
+		l.overflow.add(w)
+	}
+	return nil
 }
 
-func (l *Log) prepare(ctx context.Context, e Event, wait bool) (*write, error) {
+func (l *Log) prepare(ctx context.Context, e Event) (*write, error) {
 	origin := OriginOf(ctx)
 	details, err := encode(e, origin)
 	if err != nil {
 		return nil, fmt.Errorf("encoding an audit event: %w", err)
 	}
 	f := e.describe()
-	w := &write{entry: store.AuditEntry{
+	return &write{entry: store.AuditEntry{
 		Time: l.now().UTC(), Event: f.name, AgentID: f.agentID, Provider: f.provider,
 		Risk: f.risk, RequestID: origin.RequestID, Details: details,
-	}}
-	if wait {
-		w.result = make(chan error, 1)
-	}
-	return w, nil
+	}}, nil
 }
 
 // encode is the event's own fields, with who asked and from where.
@@ -186,25 +208,30 @@ func encode(e Event, o Origin) ([]byte, error) {
 	return canonical(b)
 }
 
+// commit hands w to the writer and waits until it is durable. Whoever is refused here
+// must not act; if the entry is written all the same, it is said what became of it.
 func (l *Log) commit(ctx context.Context, w *write) error {
-	if err := l.enqueue(ctx, w); err != nil {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	if err := l.enqueue(ctx, w, timer.C); err != nil {
 		return err
 	}
-	timer := time.NewTimer(commitTimeout)
-	defer timer.Stop()
-	// Whoever is refused below must not act, though the entry may yet be
-	// written.
+	var err error
 	select {
-	case err := <-w.result:
+	case err = <-w.result:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("%w: the disk does not answer", ErrUnavailable)
+		err = fmt.Errorf("%w: the disk does not answer", ErrUnavailable)
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		err = fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
+	if w.settled.CompareAndSwap(false, true) {
+		return err
+	}
+	return <-w.result // it came in this moment
 }
 
-func (l *Log) enqueue(ctx context.Context, w *write) error {
+func (l *Log) enqueue(ctx context.Context, w *write, late <-chan time.Time) error {
 	l.closing.RLock()
 	defer l.closing.RUnlock()
 	if l.closed {
@@ -215,12 +242,10 @@ func (l *Log) enqueue(ctx context.Context, w *write) error {
 		return nil
 	default:
 	}
-	timer := time.NewTimer(commitTimeout)
-	defer timer.Stop()
 	select {
 	case l.queue <- w:
 		return nil
-	case <-timer.C:
+	case <-late:
 		return fmt.Errorf("%w: too many entries wait for the disk", ErrUnavailable)
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))

@@ -27,7 +27,7 @@ func (l *Log) marked() int64 {
 }
 
 // Sign holds the log against its last checkpoint, and from then on signs checkpoints
-// with key. The error wraps ErrTampered where the log is not the one of which that
+// with key. Decisions of a keeper that was killed get the outcome "unknown". The error wraps ErrTampered where the log is not the one of which that
 // checkpoint speaks.
 func (l *Log) Sign(ctx context.Context, key *Key) error {
 	last, err := l.store.LastCheckpoint(ctx)
@@ -40,6 +40,9 @@ func (l *Log) Sign(ctx context.Context, key *Key) error {
 			return fmt.Errorf("opening the audit log: %w", err)
 		}
 		l.head.Store(&signedHead{last.Size, last.Note})
+	}
+	if err := l.closeUnknown(ctx, last); err != nil {
+		return fmt.Errorf("opening the audit log: %w", err)
 	}
 	l.key.Store(key)
 	return l.mark(ctx)

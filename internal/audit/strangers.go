@@ -78,10 +78,10 @@ func (s *strangers) write(ctx context.Context, r *repeats) error {
 	switch e := r.event.(type) {
 	case ProxyRequest:
 		e.Count = r.count
-		return s.log.later(WithOrigin(ctx, origin), e)
+		return s.log.later(WithOrigin(ctx, origin), e, 0)
 	case Refused:
 		e.Count = r.count
-		return s.log.later(WithOrigin(ctx, origin), e)
+		return s.log.later(WithOrigin(ctx, origin), e, 0)
 	}
 	return nil
 }

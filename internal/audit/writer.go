@@ -3,8 +3,11 @@ package audit
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/superinstance/keeper/internal/store"
@@ -13,9 +16,27 @@ import (
 // write is one entry on its way to the disk. result is nil where nobody waits:
 // such an entry is tried again with the next commit until it is in.
 type write struct {
-	entry  store.AuditEntry // Seq is zero until the first try
-	result chan error
-	mark   bool // it is no entry: it asks for a checkpoint over all before it
+	entry    store.AuditEntry // Seq is zero until the first try
+	result   chan error
+	settled  atomic.Bool // by who is first: the writer, which has the result, or the caller, who goes
+	mark     bool        // it is no entry: it asks for a checkpoint over all before it
+	decision bool        // an outcome is to follow
+	closes   int64       // the decision whose outcome it is, or 0
+}
+
+// gone says whether the caller waits no more.
+func (w *write) gone() bool { return w.result != nil && w.settled.Load() }
+
+// tell gives the caller the result. It is false where the caller has gone.
+func (w *write) tell(err error) bool {
+	if w.result == nil {
+		return true
+	}
+	if !w.settled.CompareAndSwap(false, true) {
+		return false
+	}
+	w.result <- err
+	return true
 }
 
 // writer numbers the entries, commits them, and signs the heads of the tree over
@@ -26,6 +47,9 @@ type writer struct {
 	uncertain bool     // the last commit may or may not have happened
 	backlog   []*write // entries nobody waits for, whose commit failed
 	leaf      []byte   // to be used again
+
+	open     map[int64]bool // decisions whose outcome is not there yet
+	doubtful []*write       // decisions that were refused since their commit failed, perhaps in vain
 
 	due   *time.Timer // of the next checkpoint, where entries wait for it
 	armed bool
@@ -43,6 +67,9 @@ func (w *writer) run() {
 			w.commit(w.gather(first))
 		case <-w.due.C:
 			w.armed = false
+			if len(w.backlog) > 0 {
+				w.commit(nil)
+			}
 			w.mark()
 		}
 	}
@@ -50,9 +77,7 @@ func (w *writer) run() {
 
 // end writes what is left and the last checkpoint.
 func (w *writer) end() {
-	if len(w.backlog) > 0 {
-		w.commit(nil)
-	}
+	w.commit(nil)
 	if len(w.backlog) > 0 {
 		w.log.logger.Error("audit entries lost at stop", "entries", len(w.backlog))
 	}
@@ -98,11 +123,12 @@ func (w *writer) next(awaited bool, late <-chan time.Time) (next *write, ok bool
 // commit makes the backlog and the batch durable in one transaction and tells
 // those who wait.
 func (w *writer) commit(batch []*write) {
+	batch = append(batch, w.log.overflow.take()...)
 	if err := w.settle(); err != nil {
 		w.fail(batch, err)
 		return
 	}
-	batch = append(w.backlog, batch...)
+	batch = slices.DeleteFunc(append(w.backlog, batch...), (*write).gone)
 	w.backlog = nil
 	if err := w.append(batch); err != nil {
 		w.uncertain = true
@@ -112,16 +138,31 @@ func (w *writer) commit(batch []*write) {
 	w.log.durable.set(w.tree.size)
 	wanted := false
 	for _, e := range batch {
-		wanted = wanted || e.mark
-		if e.result != nil && !e.mark {
-			e.result <- nil
+		if e.mark {
+			wanted = true
+			continue
 		}
+		w.follow(e, e.tell(nil))
 	}
 	w.markWhenDue(wanted)
 	for _, e := range batch {
 		if e.mark {
-			e.result <- nil
+			e.tell(nil)
 		}
+	}
+}
+
+// follow notes which decisions wait for an outcome. The caller of one who has gone
+// did not act.
+func (w *writer) follow(e *write, told bool) {
+	delete(w.open, e.closes)
+	if !e.decision {
+		return
+	}
+	w.open[e.entry.Seq] = true
+	if !told {
+		w.backlog = append(w.backlog, w.log.outcomeOf(&e.entry, "failed", "audit_unavailable"))
+		w.wake(retryAfter)
 	}
 }
 
@@ -176,6 +217,12 @@ func (w *writer) settle() error {
 		}
 	}
 	w.tree, w.backlog, w.uncertain = tree, missing, false
+	for _, e := range w.doubtful {
+		if e.entry.Seq > 0 && e.entry.Seq <= totals.LastSeq {
+			w.follow(e, false)
+		}
+	}
+	w.doubtful = nil
 	w.log.durable.set(totals.LastSeq)
 	return nil
 }
@@ -188,7 +235,19 @@ func (w *writer) fail(batch []*write, err error) {
 			w.backlog = append(w.backlog, e)
 			continue
 		}
-		e.result <- fmt.Errorf("%w: %w", ErrUnavailable, err)
+		e.tell(fmt.Errorf("%w: %w", ErrUnavailable, err))
+		if e.decision && w.uncertain {
+			w.doubtful = append(w.doubtful, e)
+		}
+	}
+	w.wake(retryAfter)
+}
+
+// wake sees to it that the writer turns to what is left after a while.
+func (w *writer) wake(after time.Duration) {
+	if !w.armed {
+		w.armed = true
+		w.due.Reset(after)
 	}
 }
 
@@ -199,9 +258,8 @@ func (w *writer) markWhenDue(wanted bool) {
 	case waiting == 0 || w.log.key.Load() == nil:
 	case wanted || waiting >= w.log.markEntries:
 		w.mark()
-	case !w.armed:
-		w.armed = true
-		w.due.Reset(w.log.markInterval)
+	default:
+		w.wake(w.log.markInterval)
 	}
 }
 
@@ -217,12 +275,13 @@ func (w *writer) mark() {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		defer cancel()
-		err = w.log.store.PutCheckpoint(ctx, store.Checkpoint{Size: c.Size, Time: w.log.now().UTC(), Note: signed})
+		err = w.log.store.PutCheckpoint(ctx, store.Checkpoint{
+			Size: c.Size, Time: w.log.now().UTC(), Note: signed, Open: slices.Sorted(maps.Keys(w.open)),
+		})
 	}
 	if err != nil {
 		w.log.logger.Error("audit checkpoint not written", "error", err)
-		w.armed = true
-		w.due.Reset(w.log.markInterval)
+		w.wake(retryAfter)
 		return
 	}
 	w.log.head.Store(&signedHead{size: c.Size, note: signed})

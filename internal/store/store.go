@@ -177,7 +177,8 @@ type AuditNode struct {
 type Checkpoint struct {
 	Size int64
 	Time time.Time
-	Note []byte // a signed note
+	Note []byte  // a signed note
+	Open []int64 // decisions whose outcome was not there yet; the last checkpoint's alone are kept
 }
 
 // AuditFilter selects entries; a zero field selects all.

@@ -31,7 +31,7 @@ func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 	}
 	defer raw.Close()
 	for _, undo := range []string{
-		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints",
+		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints", "DROP TABLE audit_open",
 		"DELETE FROM goose_db_version WHERE version_id >= 2",
 	} {
 		if _, err := raw.Exec(undo); err != nil {

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/superinstance/keeper/internal/store"
@@ -45,6 +47,10 @@ func (db *DB) PutNodes(ctx context.Context, nodes []store.AuditNode) error {
 func (db *DB) PutCheckpoint(ctx context.Context, c store.Checkpoint) error {
 	return db.write(ctx, fmt.Sprintf("storing the audit checkpoint of size %d", c.Size), func(w tx) error {
 		_, err := w.exec("REPLACE INTO audit_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, nanos(c.Time), c.Note)
+		if err != nil {
+			return err
+		}
+		_, err = w.exec("REPLACE INTO audit_open (id, size, decisions) VALUES (1, ?, ?)", c.Size, packed(c.Open))
 		return err
 	})
 }
@@ -65,10 +71,38 @@ func (db *DB) LastCheckpoint(ctx context.Context) (store.Checkpoint, error) {
 	if err == nil && len(all) == 0 {
 		err = store.ErrNotFound
 	}
+	if err == nil {
+		all[0].Open, err = db.open(ctx, all[0].Size)
+	}
 	if err != nil {
 		return store.Checkpoint{}, fmt.Errorf("reading the last audit checkpoint: %w", err)
 	}
 	return all[0], nil
+}
+
+// open are the decisions that were open at the checkpoint of a size.
+func (db *DB) open(ctx context.Context, size int64) ([]int64, error) {
+	var b []byte
+	err := db.readers.QueryRowContext(ctx, "SELECT decisions FROM audit_open WHERE id = 1 AND size = ?", size).Scan(&b)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err == nil && len(b)%8 != 0 {
+		err = errors.New("the list of open decisions is damaged")
+	}
+	var seqs []int64
+	for ; len(b) >= 8; b = b[8:] {
+		seqs = append(seqs, int64(binary.BigEndian.Uint64(b)))
+	}
+	return seqs, err
+}
+
+func packed(seqs []int64) []byte {
+	b := make([]byte, 0, 8*len(seqs))
+	for _, seq := range seqs {
+		b = binary.BigEndian.AppendUint64(b, uint64(seq))
+	}
+	return b
 }
 
 func (db *DB) checkpoints(ctx context.Context, query string, args ...any) ([]store.Checkpoint, error) {

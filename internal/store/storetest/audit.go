@@ -293,5 +293,12 @@ var auditTests = map[string]func(*testing.T, *bench){
 		last, err := b.LastCheckpoint(t.Context())
 		ok(t, "LastCheckpoint", err)
 		same(t, "the last checkpoint", last, checkpoint(300, "c"))
+		newest := checkpoint(301, "d")
+		newest.Open = []int64{7, 1 << 40}
+		ok(t, "PutCheckpoint", b.PutCheckpoint(t.Context(), newest))
+		b.reopen(t)
+		last, err = b.LastCheckpoint(t.Context())
+		ok(t, "LastCheckpoint", err)
+		same(t, "the last checkpoint", last, newest)
 	},
 }
