@@ -42,6 +42,7 @@ type crashTest struct {
 
 	mu       sync.Mutex      // guards what follows
 	reached  map[string]bool // paths that the provider got with the key
+	whole    map[string]bool // paths whose answer came whole
 	version  int             // of the secret, as last acknowledged
 	alive    []string        // tokens that were issued
 	revoked  []string        // tokens whose revocation was acknowledged
@@ -56,7 +57,7 @@ func TestNothingIsLostWhenKeeperIsKilledUnderLoad(t *testing.T) {
 	canary, keys := keepertest.NewCanary(t)
 	c := &crashTest{
 		t: t, dir: t.TempDir(), admin: fake.NewKey("generic") + fake.NewKey("generic"), key: keys["openai"],
-		reached: map[string]bool{}, client: &http.Client{Timeout: patience},
+		reached: map[string]bool{}, whole: map[string]bool{}, client: &http.Client{Timeout: patience},
 	}
 	provider := c.provider()
 	defer provider.Close()
@@ -69,7 +70,9 @@ func TestNothingIsLostWhenKeeperIsKilledUnderLoad(t *testing.T) {
 	}
 	stop := c.start()
 	c.verify()
+	c.proven()
 	stop()
+	c.proven()
 	canary.AssertFolder(t, c.dir)
 	t.Logf("%d kills, %d calls reached the provider, %d tokens issued, %d revoked", *crashes, len(c.reached), len(c.alive), len(c.revoked))
 }
@@ -220,12 +223,22 @@ func (c *crashTest) loadUntilKilled(kill func(), arrivals int) {
 		})
 	}
 	for range 8 {
-		work(func() { c.ask("GET", fmt.Sprintf("/proxy/openai/v1/files/call-%d", c.calls.Add(1)), token, nil) })
+		work(func() { c.proxied(token) })
 	}
 	work(c.issueThenRevoke)
 	work(c.rotate)
 	busy.Wait()
 	c.client.CloseIdleConnections()
+}
+
+// proxied makes a call and notes whether its answer came whole.
+func (c *crashTest) proxied(token string) {
+	path := fmt.Sprintf("/v1/files/call-%d", c.calls.Add(1))
+	if status, _ := c.ask("GET", "/proxy/openai"+path, token, nil); status == http.StatusOK {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.whole[path] = true
+	}
 }
 
 func (c *crashTest) issueThenRevoke() {
@@ -254,8 +267,12 @@ func (c *crashTest) rotate() {
 func (c *crashTest) verify() {
 	c.t.Helper()
 	missing := maps.Clone(c.reached)
-	for _, path := range c.forwarded() {
+	maps.Copy(missing, c.whole)
+	for path, outcomes := range c.forwarded() {
 		delete(missing, path)
+		if len(outcomes) != 1 || c.whole[path] && outcomes[0] != "complete" && outcomes[0] != "unknown" {
+			c.t.Errorf("%s: got outcomes %v, want one (its answer came whole: %v)", path, outcomes, c.whole[path])
+		}
 	}
 	if len(missing) > 0 || len(c.reached) == 0 {
 		c.t.Errorf("%d of %d calls that reached the provider are not in the log", len(missing), len(c.reached))
@@ -290,10 +307,11 @@ func (c *crashTest) validate(token string) (status int) {
 }
 
 // forwarded reads the whole log, checks that no number is missing or double,
-// and returns the paths of the calls that were forwarded.
-func (c *crashTest) forwarded() (paths []string) {
+// and returns the outcomes of the calls that were forwarded, by path.
+func (c *crashTest) forwarded() map[string][]string {
 	c.t.Helper()
 	cursor, seen := "", map[string]bool{}
+	paths, outcomes := map[string]string{}, map[string][]string{} // by request
 	for {
 		status, page := c.ask("GET", "/audit?limit=1000"+cursor, c.admin, nil)
 		if status != http.StatusOK {
@@ -307,8 +325,12 @@ func (c *crashTest) forwarded() (paths []string) {
 			}
 			seen[id] = true
 			details := entry["details"].(map[string]any)
-			if entry["event"] == "proxy.request" && details["decision"] == "forward" {
-				paths = append(paths, details["path"].(string))
+			request, _ := entry["requestId"].(string)
+			switch {
+			case entry["event"] == "proxy.request" && details["decision"] == "forward":
+				paths[request] = details["path"].(string)
+			case entry["event"] == "proxy.response":
+				outcomes[request] = append(outcomes[request], details["outcome"].(string))
 			}
 		}
 		next, more := page["nextCursor"].(string)
@@ -322,5 +344,18 @@ func (c *crashTest) forwarded() (paths []string) {
 			c.t.Fatalf("entry %d is missing from the log", n)
 		}
 	}
-	return paths
+	found := map[string][]string{}
+	for request, path := range paths {
+		found[path] = outcomes[request]
+	}
+	return found
+}
+
+// proven verifies the log in the folder as an auditor does.
+func (c *crashTest) proven() {
+	c.t.Helper()
+	out, err := exec.Command("keeper", "audit", "verify", "--folder", filepath.Join(c.dir, "data")).CombinedOutput()
+	if err != nil {
+		c.t.Errorf("keeper audit verify: %v\n%s", err, out)
+	}
 }

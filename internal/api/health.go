@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/store"
 )
 
 const healthTimeout = 2 * time.Second
@@ -55,6 +56,11 @@ func (s *surface) checkReady(ctx context.Context) error {
 
 // unreadiness is what anyone may know of the reason.
 func unreadiness(err error) string {
+	for _, cause := range []error{store.ErrDiskFull, store.ErrReadOnly, store.ErrDamaged, store.ErrDisk} {
+		if errors.Is(err, cause) {
+			return cause.Error()
+		}
+	}
 	switch {
 	case errors.Is(err, audit.ErrUnavailable):
 		return "the audit log cannot be written"

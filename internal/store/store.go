@@ -22,6 +22,13 @@ var (
 	// ErrOlderSchema: the database was written by an earlier keeper, and not yet
 	// brought up to date.
 	ErrOlderSchema = errors.New("database schema is older than this keeper")
+	// ErrDiskFull, ErrReadOnly, ErrDamaged and ErrDisk say why the store cannot be
+	// written: there is no room, the disk or the file takes no writes, the database
+	// is not one any more, or the disk reports an error.
+	ErrDiskFull = errors.New("the disk is full")
+	ErrReadOnly = errors.New("the disk is read-only")
+	ErrDamaged  = errors.New("the database is damaged")
+	ErrDisk     = errors.New("the disk reports an error")
 	// ErrSequence: an audit entry does not follow the last one.
 	ErrSequence = errors.New("audit entry is out of sequence")
 )

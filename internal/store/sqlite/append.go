@@ -43,7 +43,7 @@ func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes
 	a := &db.appender
 	if err := a.append(context.WithoutCancel(ctx), db.writer, entries, nodes); err != nil {
 		a.known = false
-		return fmt.Errorf("appending to the audit log: %w", err)
+		return fmt.Errorf("appending to the audit log: %w", withCause(err))
 	}
 	for i := range entries {
 		pages += len(entries[i].Details) / pageBytes

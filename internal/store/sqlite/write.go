@@ -46,7 +46,7 @@ func (db *DB) write(ctx context.Context, doing string, f func(tx) error) error {
 	}
 	defer db.endTurn(1)
 	if err := db.transact(context.WithoutCancel(ctx), f); err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
+		return fmt.Errorf("%s: %w", doing, withCause(err))
 	}
 	return nil
 }
