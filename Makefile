@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz clients report bench soak
+.PHONY: build test race lint fuzz faults clients report bench soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -26,6 +26,11 @@ fuzz:
 	    echo "fuzzing $$pkg $$target for $(FUZZTIME)"; \
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
+
+# A keeper whose disk is full, takes no writes, or hangs. Needs Linux, root and strace.
+faults:
+	go vet -tags faults ./cmd/keeper
+	go test -tags faults -count 1 -run 'Disk|Sync' ./cmd/keeper
 
 # The vendors' own SDKs, curl and git against a keeper. Needs Node 20 with npm,
 # curl and git.

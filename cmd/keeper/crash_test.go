@@ -47,6 +47,7 @@ type crashTest struct {
 	alive    []string        // tokens that were issued
 	revoked  []string        // tokens whose revocation was acknowledged
 	onArrive func()
+	process  int // of the keeper that was started last
 }
 
 // TestNothingIsLostWhenKeeperIsKilledUnderLoad kills a keeper with SIGKILL in
@@ -125,6 +126,7 @@ func (c *crashTest) start() (kill func()) {
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
+	c.process = cmd.Process.Pid
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 	deadline := time.After(patience)

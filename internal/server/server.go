@@ -91,6 +91,9 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.log.Record(ctx, audit.KeeperStarted{Version: s.config.Version}); err != nil {
 		return fmt.Errorf("recording the start: %w", err)
 	}
+	if _, err := s.log.Checkpoint(ctx); err != nil {
+		return fmt.Errorf("signing the audit log: %w", err)
+	}
 	for _, l := range s.listeners {
 		go l.serve(s.failed)
 	}
