@@ -33,6 +33,7 @@ var forbidden = map[string][]string{
 	"internal/policy":       slices.Concat([]string{"internal/vault"}, sql),
 	"internal/scanner":      {"internal/"},
 	"internal/audit":        slices.Concat([]string{"internal/vault", "internal/scanner"}, sql),
+	"internal/anchor":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/exception":    slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/vault":        {"internal/proxy", "internal/api", "internal/scanner"},
 	"internal/netguard":     {"internal/"},

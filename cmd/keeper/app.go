@@ -26,6 +26,8 @@ type app struct {
 	dataFlag string
 	caFlag   string
 	asJSON   bool
+
+	acceptStore bool // of keeper serve
 }
 
 func newApp(in io.Reader, out, errs io.Writer) *app {

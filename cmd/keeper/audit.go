@@ -141,7 +141,7 @@ func (a *app) auditTable(entries []auditEntry) error {
 // unshown are the details that a table leaves out: they fill a line, and JSON
 // has them.
 var unshown = []string{
-	"carriers", "durationMs", "expiresAt", "jti", "mode", "requestBytes", "responseBytes", "source",
+	"carriers", "durationMs", "expiresAt", "jti", "mode", "objects", "requestBytes", "responseBytes", "source",
 }
 
 // summary is the entry's details on one line.

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/superinstance/keeper/internal/anchor"
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/store/sqlite"
@@ -121,7 +122,7 @@ func (a *app) verifyFolder(ctx context.Context, f verifyFlags, key string, known
 		return err
 	}
 	e.Known = known
-	return a.verdict(ctx, e, believed, f.folder)
+	return a.verdict(ctx, e, believed, f.folder, func(signed audit.State) error { return anchor.Verify(ctx, db, db, signed) })
 }
 
 // folderKey is the key that was given, or else the one that the store names: then it
@@ -168,7 +169,7 @@ func (a *app) verifyExport(ctx context.Context, f verifyFlags, key string, known
 	}
 	defer lines.Close()
 	e.Entries, e.Known = audit.LeavesOf(lines), known
-	return a.verdict(ctx, e, key == "", f.export)
+	return a.verdict(ctx, e, key == "", f.export, nil)
 }
 
 // verified is a verdict as scripts read it.
@@ -181,6 +182,7 @@ type verified struct {
 	Origin      string       `json:"origin,omitempty"`
 	Root        string       `json:"root,omitempty"`
 	Damage      *verifiedBad `json:"damage,omitempty"`
+	Store       string       `json:"store,omitempty"` // how the rows differ from what the log says of them
 }
 
 type verifiedBad struct {
@@ -190,8 +192,9 @@ type verifiedBad struct {
 	Text  string     `json:"text"`
 }
 
-// verdict verifies and says what was found; damage gives the exit code 5.
-func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what string) error {
+// verdict verifies and says what was found; damage gives the exit code 5. Where the
+// log is sound, rows holds the store against what was signed of it.
+func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what string, rows func(audit.State) error) error {
 	if isTerminal(a.err) && a.env["TERM"] != "dumb" {
 		e.Progress = func(entries int64) { fmt.Fprintf(a.err, eraseLine+"%d entries", entries) }
 		defer fmt.Fprint(a.err, eraseLine)
@@ -206,6 +209,15 @@ func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what
 	}
 	if d := report.Damage; d != nil {
 		v.Damage = &verifiedBad{d.Harm, d.Entry, d.Until, d.Text}
+	}
+	if v.OK && rows != nil && report.Head.State.Digest != "" {
+		err := rows(report.Head.State)
+		if err != nil && !errors.Is(err, audit.ErrTampered) {
+			return err
+		}
+		if err != nil {
+			v.OK, v.Store = false, err.Error()
+		}
 	}
 	if err := a.show(v, func() error { return a.verdictForEyes(v, believed) }); err != nil {
 		return err
@@ -230,6 +242,9 @@ func (a *app) verdictForEyes(v verified, believed bool) error {
 		return err
 	}
 	fmt.Fprintf(a.out, "%s entries %d to %d are as they were written, by %d checkpoints.\n", a.paint(green, "OK:"), v.First, v.Last, v.Checkpoints)
+	if v.Store != "" {
+		fmt.Fprintf(a.out, "%s the store is not what the log says of it: %s.\n", a.paint(red, "STORE:"), printable(v.Store))
+	}
 	if v.Signed < v.Last {
 		fmt.Fprintf(a.out, "Entries %d to %d are not signed yet.\n", v.Signed+1, v.Last)
 	}

@@ -24,6 +24,7 @@ const gcPercent = 400
 // serveFlags are the settings that flags can override.
 type serveFlags struct {
 	config, addr, adminAddr string
+	acceptStore             bool
 }
 
 func newServe(a *app) *cobra.Command {
@@ -45,6 +46,7 @@ docs/configuration.md, or
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
 	}
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE`, YAML")
+	cmd.Flags().BoolVar(&f.acceptStore, "accept-store", false, "start although rows of the store are not what the audit log says, and record which")
 	f.addresses(cmd)
 	return cmd
 }
@@ -68,6 +70,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	c.overlay(a.env)
 	f.over(&c, a.dataFlag)
 	c.Data = firstOf(c.Data, a.stateFolder())
+	a.acceptStore = f.acceptStore
 	ctx, stop := until(ctx)
 	defer stop()
 	s, err := a.start(ctx, c)

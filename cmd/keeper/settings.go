@@ -77,7 +77,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		return server.Config{}, err
 	}
 	out := server.Config{
-		DataDir: c.Data, Addr: firstOf(c.Addr, server.DefaultAddr), AdminAddr: c.AdminAddr,
+		DataDir: c.Data, AcceptStore: a.acceptStore, Addr: firstOf(c.Addr, server.DefaultAddr), AdminAddr: c.AdminAddr,
 		TLS:          server.TLS(c.TLS),
 		Registration: registration, DefaultScopes: scopes,
 		Providers: c.Providers, ProviderURLs: c.ProviderURLs, ProviderListen: c.ProviderListen,

@@ -17,7 +17,7 @@ const cursorPrefix = "before:"
 type auditInput struct {
 	AgentID  string    `query:"agentId"`
 	Provider string    `query:"provider" doc:"In any case"`
-	Event    string    `query:"event" enum:"agent.registered,agent.updated,token.issued,token.validated,token.revoked,proxy.request,proxy.response,scan.blocked,scan.redacted,scan.passed,exception.created,exception.removed,vault.access,vault.modified,keeper.started,keeper.stopped,error"`
+	Event    string    `query:"event" enum:"agent.registered,agent.updated,token.issued,token.validated,token.revoked,proxy.request,proxy.response,scan.blocked,scan.redacted,scan.passed,exception.created,exception.removed,state.changed,state.accepted,vault.access,vault.modified,keeper.started,keeper.stopped,error"`
 	Request  string    `query:"requestId"`
 	MinRisk  int       `query:"minRisk" minimum:"0" maximum:"2"`
 	Since    time.Time `query:"since" doc:"Inclusive"`

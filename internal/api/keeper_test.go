@@ -94,7 +94,7 @@ func newKeeper(t *testing.T, c settings) *keeper {
 	must(t, err)
 	signs, err := held.AuditKey(ctx)
 	must(t, err)
-	must(t, k.audit.Sign(ctx, signs))
+	must(t, k.audit.Sign(ctx, signs, nil))
 	defaults, err := scope.ParseSet([]string{"openai:chat", "github:read"})
 	must(t, err)
 	k.auth, err = auth.Open(ctx, auth.Config{

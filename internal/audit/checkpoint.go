@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -25,16 +26,43 @@ type Checkpoint struct {
 	Origin string    // names the log
 	Size   int64     // how many entries it is over
 	Root   tlog.Hash // of the Merkle tree over them
-	State  string    // digest of the state that they made, in base64; empty: not said
+	State  State     // what they made of keeper's rows
+}
+
+// State is what the rows were that keeper decides by, after the changes of the first
+// UpTo entries. The zero State says nothing.
+type State struct {
+	Digest string    // SHA-256 in hex
+	Cutoff time.Time // revocations of tokens that expired by then do not count; to the second
+	UpTo   int64
 }
 
 const stateLine = "state "
 
+func (s State) line() string {
+	cutoff := int64(0)
+	if !s.Cutoff.IsZero() {
+		cutoff = s.Cutoff.Unix()
+	}
+	return fmt.Sprintf("%s%s %d %d\n", stateLine, s.Digest, cutoff, s.UpTo)
+}
+
+func parseState(line string) (s State, err error) {
+	var cutoff int64
+	if _, err := fmt.Sscanf(line, "%64s %d %d", &s.Digest, &cutoff, &s.UpTo); err != nil {
+		return s, errors.New("a checkpoint's state is a digest, a time and an entry's number")
+	}
+	if cutoff != 0 {
+		s.Cutoff = time.Unix(cutoff, 0).UTC()
+	}
+	return s, nil
+}
+
 // text is what is signed.
 func (c Checkpoint) text() string {
 	text := fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Root[:]))
-	if c.State != "" {
-		text += stateLine + c.State + "\n"
+	if c.State.Digest != "" {
+		text += c.State.line()
 	}
 	return text
 }
@@ -56,8 +84,10 @@ func parseCheckpoint(text string) (c Checkpoint, err error) {
 	}
 	copy(c.Root[:], root)
 	for _, line := range lines[3 : len(lines)-1] {
-		if digest, ok := strings.CutPrefix(line, stateLine); ok {
-			c.State = digest
+		if state, ok := strings.CutPrefix(line, stateLine); ok {
+			if c.State, err = parseState(state); err != nil {
+				return c, err
+			}
 		}
 	}
 	return c, nil

@@ -260,6 +260,33 @@ type KeeperStopped struct {
 
 func (e KeeperStopped) describe() facts { return facts{"keeper.stopped", "", "", RiskNormal} }
 
+// StateChanged says what a change, recorded by its own event, makes of the rows that
+// keeper decides by. It is written before them.
+type StateChanged struct {
+	Objects []StateObject `json:"objects"`
+	Cutoff  int64         `json:"cutoff,omitempty"` // from now on [State]'s, in seconds since 1970, where it changes
+	Why     string        `json:"why,omitempty"`    // where keeper finds the change rather than makes it
+}
+
+func (e StateChanged) describe() facts { return facts{"state.changed", "", "", RiskNormal} }
+
+// StateAccepted says that the operator let keeper start although rows were not those
+// that the log says.
+type StateAccepted struct {
+	Objects []StateObject `json:"objects"` // Before is what the log says, After what was found
+}
+
+func (e StateAccepted) describe() facts { return facts{"state.accepted", "", "", RiskCritical} }
+
+// StateObject is a row, or several that belong together, by the digest of what it
+// says; an empty digest stands for none.
+type StateObject struct {
+	Kind   string `json:"kind"`
+	ID     string `json:"id"`
+	Before string `json:"before,omitempty"` // SHA-256 in hex
+	After  string `json:"after,omitempty"`
+}
+
 // Refused is a refusal on one of keeper's own routes: a failed
 // authentication, a lacking scope. Count is above zero where it stands for so
 // many refusals of the same kind and source within a minute.

@@ -55,7 +55,7 @@ func EvidenceOf(ctx context.Context, s Store, key note.Verifier) (Evidence, erro
 }
 
 // entriesOf yields the entries from one on, in order. After an error it ends.
-func entriesOf(ctx context.Context, s Store, first int64) iter.Seq2[store.AuditEntry, error] {
+func entriesOf(ctx context.Context, s Entries, first int64) iter.Seq2[store.AuditEntry, error] {
 	return func(yield func(store.AuditEntry, error) bool) {
 		for after := first - 1; ; {
 			found, err := s.AuditAfter(ctx, after, readEntries)

@@ -54,7 +54,7 @@ func signedLog(t *testing.T, n int) (*disk, *audit.Log, note.Verifier) {
 	}
 	t.Cleanup(func() { l.Close(t.Context()) })
 	key, verifier := newKey(t)
-	if err := l.Sign(t.Context(), key); err != nil {
+	if err := l.Sign(t.Context(), key, nil); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, l, n)

@@ -83,6 +83,7 @@ type Log struct {
 	markInterval time.Duration
 	key          atomic.Pointer[Key]        // nil until Sign
 	head         atomic.Pointer[signedHead] // nil until there is one
+	state        atomic.Pointer[stateNow]   // nil: not said
 }
 
 // Open reads where the log stands and starts its writer. No checkpoint is signed

@@ -161,7 +161,7 @@ func TestOutcomesThatAKilledKeeperOwesAreUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Sign(t.Context(), key); err != nil {
+	if err := l.Sign(t.Context(), key, nil); err != nil {
 		t.Fatal(err)
 	}
 	decide := func(id string) audit.Receipt {
@@ -200,7 +200,7 @@ func TestOutcomesThatAKilledKeeperOwesAreUnknown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Sign(t.Context(), key); err != nil {
+		if err := l.Sign(t.Context(), key, nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Close(t.Context()); err != nil {

@@ -29,14 +29,18 @@ func (l *Log) marked() int64 {
 // Sign holds the log against its last checkpoint, and from then on signs checkpoints
 // with key. Decisions of a keeper that was killed get the outcome "unknown". The error wraps ErrTampered where the log is not the one of which that
 // checkpoint speaks.
-func (l *Log) Sign(ctx context.Context, key *Key) error {
+//
+// rows says what the state of keeper's rows is and whether that is the one that was
+// signed; nil: nothing is signed of it.
+func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 	last, err := l.store.LastCheckpoint(ctx)
+	var signed Checkpoint
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 	case err != nil:
 		return fmt.Errorf("opening the audit log: %w", err)
 	default:
-		if err := l.agrees(ctx, last, key); err != nil {
+		if signed, err = l.agrees(ctx, last, key); err != nil {
 			return fmt.Errorf("opening the audit log: %w", err)
 		}
 		l.head.Store(&signedHead{last.Size, last.Note})
@@ -44,28 +48,35 @@ func (l *Log) Sign(ctx context.Context, key *Key) error {
 	if err := l.closeUnknown(ctx, last); err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
 	}
+	if rows != nil {
+		digest, cutoff, err := rows.CheckState(ctx, signed.State)
+		if err != nil {
+			return err
+		}
+		l.EndChange(digest, cutoff)
+	}
 	l.key.Store(key)
 	return l.mark(ctx)
 }
 
-// agrees says whether the log is the one of which a stored checkpoint speaks.
-func (l *Log) agrees(ctx context.Context, stored store.Checkpoint, key *Key) error {
+// agrees returns a stored checkpoint if the log is the one of which it speaks.
+func (l *Log) agrees(ctx context.Context, stored store.Checkpoint, key *Key) (Checkpoint, error) {
 	c, err := OpenCheckpoint(stored.Note, key.verifier)
 	if err != nil {
-		return err
+		return c, err
 	}
 	last, _ := l.durable.get()
 	if c.Size > last {
-		return fmt.Errorf("entries %d to %d were cut off: %w", last+1, c.Size, ErrTampered)
+		return c, fmt.Errorf("entries %d to %d were cut off: %w", last+1, c.Size, ErrTampered)
 	}
 	root, err := tlog.TreeHash(c.Size, treeReader{ctx, l.store})
 	if err != nil {
-		return err
+		return c, err
 	}
 	if root != c.Root {
-		return fmt.Errorf("the first %d entries are not those of which its checkpoint speaks: %w", c.Size, ErrTampered)
+		return c, fmt.Errorf("the first %d entries are not those of which its checkpoint speaks: %w", c.Size, ErrTampered)
 	}
-	return nil
+	return c, nil
 }
 
 // mark writes a checkpoint over all entries that are durable, unless there is one.

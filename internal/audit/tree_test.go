@@ -68,7 +68,7 @@ func leavesOf(entries []store.AuditEntry) [][]byte {
 func TestCheckpointsAreTheRootsOfTheEntries(t *testing.T) {
 	d, l := openSigned(t)
 	key, verifier := newKey(t)
-	if err := l.Sign(t.Context(), key); err != nil {
+	if err := l.Sign(t.Context(), key, nil); err != nil {
 		t.Fatal(err)
 	}
 	for size := range 300 {
@@ -98,7 +98,7 @@ func TestALogGoesOnWhereItWasClosed(t *testing.T) {
 	key, verifier := newKey(t)
 	for _, more := range []int{1, 254, 1, 1, 513, 0, 7, 247} {
 		l := open(t, d)
-		if err := l.Sign(t.Context(), key); err != nil {
+		if err := l.Sign(t.Context(), key, nil); err != nil {
 			t.Fatalf("after %d entries: %v", len(d.entries), err)
 		}
 		fill(t, l, more)
@@ -136,7 +136,7 @@ func TestATreeIsCompletedForEarlierEntries(t *testing.T) {
 func TestEachEntryIsProven(t *testing.T) {
 	d, l := openSigned(t)
 	key, verifier := newKey(t)
-	if err := l.Sign(t.Context(), key); err != nil {
+	if err := l.Sign(t.Context(), key, nil); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, l, 530)
@@ -166,7 +166,7 @@ func TestEachEntryIsProven(t *testing.T) {
 func TestEachHeadGoesOnFromEarlierOnes(t *testing.T) {
 	d, l := openSigned(t)
 	key, verifier := newKey(t)
-	if err := l.Sign(t.Context(), key); err != nil {
+	if err := l.Sign(t.Context(), key, nil); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, l, 300)
@@ -199,7 +199,7 @@ func TestCheckpointsComeByNumberAndByTime(t *testing.T) {
 		}
 		defer l.Close(context.Background())
 		key, _ := newKey(t)
-		if err := l.Sign(t.Context(), key); err != nil {
+		if err := l.Sign(t.Context(), key, nil); err != nil {
 			t.Fatal(err)
 		}
 		sizes := func() (all []int64) {
@@ -253,7 +253,7 @@ func TestATamperedLogIsNotSigned(t *testing.T) {
 	} {
 		d, l := openSigned(t)
 		key, _ := newKey(t)
-		if err := l.Sign(t.Context(), key); err != nil {
+		if err := l.Sign(t.Context(), key, nil); err != nil {
 			t.Fatal(err)
 		}
 		fill(t, l, 600)
@@ -263,7 +263,7 @@ func TestATamperedLogIsNotSigned(t *testing.T) {
 		tamper(d, key)
 		l, err := audit.Open(t.Context(), audit.Config{Store: d})
 		if err == nil {
-			err = l.Sign(t.Context(), key)
+			err = l.Sign(t.Context(), key, nil)
 			l.Close(context.Background())
 		}
 		if !errors.Is(err, audit.ErrTampered) {

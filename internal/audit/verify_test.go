@@ -32,7 +32,7 @@ func writeLog(t *testing.T, key *audit.Key, verifier note.Verifier, n, every int
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Sign(t.Context(), key); err != nil {
+	if err := l.Sign(t.Context(), key, nil); err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {

@@ -270,7 +270,7 @@ func (w *writer) mark() {
 	if key == nil || w.uncertain || w.tree.size == w.log.marked() {
 		return
 	}
-	c := Checkpoint{Size: w.tree.size, Root: w.tree.root()}
+	c := Checkpoint{Size: w.tree.size, Root: w.tree.root(), State: w.log.state.Load().at(w.tree.size)}
 	signed, err := key.sign(c)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)

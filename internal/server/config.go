@@ -85,6 +85,10 @@ type Config struct {
 	// AllowedOrigins are the web origins whose pages may call keeper.
 	AllowedOrigins []string
 
+	// AcceptStore starts keeper although rows of the store are not what the audit
+	// log says, and records which.
+	AcceptStore bool
+
 	// Version is told to callers of the health route.
 	Version string
 	// Logger gets what operators should know. Nil: lines of text on standard error.

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/superinstance/keeper/internal/anchor"
 	"github.com/superinstance/keeper/internal/api"
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
@@ -43,6 +44,7 @@ type Server struct {
 	imported  []string
 
 	db         *sqlite.DB
+	rows       *anchor.Store
 	log        *audit.Log
 	vault      *vault.Vault
 	exceptions *exception.List
@@ -129,7 +131,8 @@ func (s *Server) openStore(ctx context.Context) error {
 		return s.tampered(err)
 	}
 	s.closers = append(s.closers, s.log.Close)
-	return nil
+	s.rows, err = anchor.Open(ctx, anchor.Config{Rows: db, Entries: db, Log: s.log, Logger: s.config.Logger, Accept: s.config.AcceptStore})
+	return err
 }
 
 func (s *Server) openAdminToken(context.Context) (err error) {
@@ -142,7 +145,7 @@ func (s *Server) openVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v, err := vault.Open(ctx, vault.Config{Store: s.db, Key: key, Log: s.log, Logger: s.config.Logger})
+	v, err := vault.Open(ctx, vault.Config{Store: s.rows, Key: key, Log: s.log, Logger: s.config.Logger})
 	if err != nil {
 		return err
 	}
@@ -166,13 +169,13 @@ func (s *Server) signLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.tampered(s.log.Sign(ctx, key))
+	return s.tampered(s.log.Sign(ctx, key, s.rows))
 }
 
 // tampered adds the mend to an error that says that the log was tampered with.
 func (s *Server) tampered(err error) error {
 	if errors.Is(err, audit.ErrTampered) {
-		return fmt.Errorf("%w; `keeper audit verify --folder %s` names what was done to it; put the folder back from a backup", err, s.config.DataDir)
+		return fmt.Errorf("%w; `keeper audit verify --folder %s` names what was done to the log; put the folder back from a backup. Where rows of the store are named, `keeper serve --accept-store` starts with them as they are, and records that", err, s.config.DataDir)
 	}
 	return err
 }
@@ -182,7 +185,7 @@ func (s *Server) openExceptions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.exceptions, err = exception.Open(ctx, exception.Config{Store: s.db, Key: key, Log: s.log, Logger: s.config.Logger})
+	s.exceptions, err = exception.Open(ctx, exception.Config{Store: s.rows, Key: key, Log: s.log, Logger: s.config.Logger})
 	return err
 }
 
@@ -203,7 +206,7 @@ func (c Config) keyFile() string {
 
 func (s *Server) openAuth(ctx context.Context) (err error) {
 	s.auth, err = auth.Open(ctx, auth.Config{
-		Store: s.db, Keys: s.vault.Keyring(), Journal: s.log,
+		Store: s.rows, Keys: s.vault.Keyring(), Journal: s.log,
 		Registration: s.config.Registration, DefaultScopes: s.config.DefaultScopes,
 		AdminToken: s.admin, Logger: s.config.Logger,
 	})

@@ -1,0 +1,411 @@
+// Package anchor ties the rows that keeper decides by to the audit log. Its one
+// invariant: a change of them is in the log, by the digest of what it makes of a
+// row, before it is made, and in a signed checkpoint before its caller is told that
+// it is done. So a row that was put back, edited or deleted behind keeper's back
+// shows at the next start. It never imports the vault or a database.
+package anchor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/exception"
+	"github.com/superinstance/keeper/internal/store"
+)
+
+// Credentials keeps the versions of secrets, sealed.
+type Credentials interface {
+	PutCredential(ctx context.Context, c store.Credential) error
+	Credentials(ctx context.Context) ([]store.Credential, error)
+	DeleteCredential(ctx context.Context, id string) error
+	PruneCredential(ctx context.Context, id string, keep int) error
+}
+
+// Keys keeps keeper's own keys, sealed.
+type Keys interface {
+	Keys(ctx context.Context) ([]store.Key, error)
+	PutKeys(ctx context.Context, keys []store.Key) error
+	KEKs(ctx context.Context) ([]store.KEK, error)
+	PutKEK(ctx context.Context, k store.KEK) error
+	ApplyRewrap(ctx context.Context, r store.Rewrap) error
+}
+
+// Imports remembers what was imported from the environment.
+type Imports interface {
+	Imports(ctx context.Context) ([]store.Import, error)
+	PutImport(ctx context.Context, i store.Import) error
+}
+
+// Rows are all rows that keeper decides by.
+type Rows interface {
+	auth.Store
+	Credentials
+	Keys
+	Imports
+	exception.Store
+}
+
+// Log is the audit log.
+type Log interface {
+	Record(ctx context.Context, e audit.Event) error
+	Checkpoint(ctx context.Context) ([]byte, error)
+	BeginChange()
+	EndChange(digest string, cutoff time.Time)
+}
+
+// Store is Rows, and records each change of them in the log. It is safe for
+// concurrent use; changes are made one after the other.
+type Store struct {
+	Rows
+	entries audit.Entries
+	log     Log
+	logger  *slog.Logger
+	accept  bool
+
+	mu     sync.Mutex // held through each change; guards all below
+	state  state
+	cutoff time.Time
+	doubt  bool // what was recorded last may not be what the rows are
+	held   bool // the rows were held against the log: now changes are signed
+}
+
+// Config is what a Store needs; all but Accept is required.
+type Config struct {
+	Rows    Rows
+	Entries audit.Entries // of the log
+	Log     Log
+	Logger  *slog.Logger
+	// Accept says that the operator lets keeper start although the rows are not
+	// those that the log says.
+	Accept bool
+}
+
+// Open reads the rows.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	s := &Store{Rows: c.Rows, entries: c.Entries, log: c.Log, logger: c.Logger, accept: c.Accept}
+	var err error
+	if s.state, err = read(ctx, s.Rows, s.cutoff); err != nil {
+		return nil, fmt.Errorf("reading the state of the store: %w", err)
+	}
+	return s, nil
+}
+
+// change makes a change of rows, after which those named have the digests in after;
+// the empty digest stands for none. The caller holds mu.
+func (s *Store) change(ctx context.Context, after state, cutoff time.Time, write func() error) error {
+	if err := s.resolve(ctx); err != nil {
+		return err
+	}
+	objects := s.state.differences(after)
+	if len(objects) == 0 && cutoff.Equal(s.cutoff) {
+		return write()
+	}
+	e := audit.StateChanged{Objects: objects}
+	if !cutoff.Equal(s.cutoff) {
+		e.Cutoff = cutoff.Unix()
+	}
+	s.log.BeginChange()
+	if err := s.log.Record(ctx, e); err != nil {
+		s.endChange()
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	s.state.apply(objects)
+	s.cutoff = cutoff
+	if err := write(); err != nil {
+		s.doubt = true
+		if err := s.resolve(ctx); err != nil {
+			s.logger.ErrorContext(ctx, "change not taken back in the audit log; it will be", "error", err)
+		}
+		return err
+	}
+	s.endChange()
+	if !s.held {
+		return nil
+	}
+	if _, err := s.log.Checkpoint(ctx); err != nil {
+		s.logger.WarnContext(ctx, "change made, and recorded, but not yet signed", "error", err)
+	}
+	return nil
+}
+
+// resolve records what the rows are, where a change failed and it is not known what
+// it did.
+func (s *Store) resolve(ctx context.Context) error {
+	if !s.doubt {
+		return nil
+	}
+	is, err := read(ctx, s.Rows, s.cutoff)
+	if err != nil {
+		return err
+	}
+	if objects := s.state.differences(is.and(s.state)); len(objects) > 0 {
+		if err := s.log.Record(ctx, audit.StateChanged{Objects: objects, Why: "a change failed"}); err != nil {
+			return err
+		}
+	}
+	s.state, s.doubt = is, false
+	s.endChange()
+	return nil
+}
+
+func (s *Store) endChange() {
+	if s.held {
+		s.log.EndChange(s.state.digest(), s.cutoff)
+	}
+}
+
+// InsertAgent implements [auth.AgentStore].
+func (s *Store) InsertAgent(ctx context.Context, a store.Agent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state[agentKey(a.ID)] != "" { // it is refused
+		return s.Rows.InsertAgent(ctx, a)
+	}
+	return s.change(ctx, state{agentKey(a.ID): ofAgent(a)}, s.cutoff, func() error { return s.Rows.InsertAgent(ctx, a) })
+}
+
+// UpdateAgent implements [auth.AgentStore].
+func (s *Store) UpdateAgent(ctx context.Context, a store.Agent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state[agentKey(a.ID)] == "" {
+		return s.Rows.UpdateAgent(ctx, a)
+	}
+	return s.change(ctx, state{agentKey(a.ID): ofAgent(a)}, s.cutoff, func() error { return s.Rows.UpdateAgent(ctx, a) })
+}
+
+// DeleteAgent implements [auth.AgentStore].
+func (s *Store) DeleteAgent(ctx context.Context, id string, at time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	write := func() error { return s.Rows.DeleteAgent(ctx, id, at) }
+	if s.state[agentKey(id)] == "" {
+		return write()
+	}
+	tokens, err := s.tokensOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, state{agentKey(id): "", revokedKey(id): ofRevoked(tokens)}, s.cutoff, write)
+}
+
+// RevokeAgent implements [auth.RevocationStore].
+func (s *Store) RevokeAgent(ctx context.Context, id string, at time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	write := func() error { return s.Rows.RevokeAgent(ctx, id, at) }
+	if s.state[agentKey(id)] == "" {
+		return write()
+	}
+	tokens, err := s.tokensOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	agents, err := s.Agents(ctx)
+	if err != nil {
+		return err
+	}
+	after := state{revokedKey(id): ofRevoked(tokens)}
+	for _, a := range agents {
+		if a.ID == id {
+			a.Status = store.Revoked
+			after[agentKey(id)] = ofAgent(a)
+		}
+	}
+	return s.change(ctx, after, s.cutoff, write)
+}
+
+// tokensOf are all of an agent's tokens that count, revoked or not.
+func (s *Store) tokensOf(ctx context.Context, id string) ([]store.Token, error) {
+	live, err := s.Tokens(ctx, store.TokenFilter{AgentID: id, At: s.cutoff})
+	if err != nil {
+		return nil, err
+	}
+	revoked, err := s.Tokens(ctx, store.TokenFilter{AgentID: id, Revoked: true, At: s.cutoff})
+	return append(live, revoked...), err
+}
+
+// InsertToken implements [auth.TokenStore]. It waits for changes, so that none
+// revokes a token that it does not know of.
+func (s *Store) InsertToken(ctx context.Context, t store.Token) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Rows.InsertToken(ctx, t)
+}
+
+// RevokeToken implements [auth.RevocationStore].
+func (s *Store) RevokeToken(ctx context.Context, jti string, at time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	write := func() error { return s.Rows.RevokeToken(ctx, jti, at) }
+	t, err := s.Token(ctx, jti)
+	if err != nil || !t.ExpiresAt.After(s.cutoff) {
+		return write() // there is none, or none that counts
+	}
+	revoked, err := s.Tokens(ctx, store.TokenFilter{AgentID: t.AgentID, Revoked: true, At: s.cutoff})
+	if err != nil {
+		return err
+	}
+	if t.RevokedAt.IsZero() {
+		revoked = append(revoked, t)
+	}
+	return s.change(ctx, state{revokedKey(t.AgentID): ofRevoked(revoked)}, s.cutoff, write)
+}
+
+// PruneTokens implements [auth.TokenStore].
+func (s *Store) PruneTokens(ctx context.Context, before time.Time) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cutoff := before.Truncate(time.Second)
+	if !cutoff.After(s.cutoff) {
+		return s.Rows.PruneTokens(ctx, cutoff)
+	}
+	left, err := revocations(ctx, s.Rows, cutoff)
+	if err != nil {
+		return 0, err
+	}
+	for k := range s.state {
+		if _, still := left[k]; k.kind == kindRevoked && !still {
+			left[k] = ""
+		}
+	}
+	if len(s.state.differences(left)) == 0 { // no revocation goes: the state needs no new cutoff
+		return s.Rows.PruneTokens(ctx, cutoff)
+	}
+	err = s.change(ctx, left, cutoff, func() error {
+		n, err = s.Rows.PruneTokens(ctx, cutoff)
+		return err
+	})
+	return n, err
+}
+
+// PutCredential keeps a version of a secret.
+func (s *Store) PutCredential(ctx context.Context, c store.Credential) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := credentialKey(c)
+	if s.state[k] != "" {
+		return s.Rows.PutCredential(ctx, c)
+	}
+	return s.change(ctx, state{k: ofCredential(c)}, s.cutoff, func() error { return s.Rows.PutCredential(ctx, c) })
+}
+
+// DeleteCredential drops all versions of a secret.
+func (s *Store) DeleteCredential(ctx context.Context, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after, err := s.without(ctx, id, 0)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.DeleteCredential(ctx, id) })
+}
+
+// PruneCredential drops all versions of a secret but the newest.
+func (s *Store) PruneCredential(ctx context.Context, id string, keep int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after, err := s.without(ctx, id, keep)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.PruneCredential(ctx, id, keep) })
+}
+
+// without are the versions of a secret but the newest, as gone.
+func (s *Store) without(ctx context.Context, id string, keep int) (state, error) {
+	all, err := s.Rows.Credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(c store.Credential) bool { return c.ID != id })
+	slices.SortFunc(all, func(a, b store.Credential) int { return b.Version - a.Version })
+	gone := state{}
+	for i, c := range all {
+		if i >= keep {
+			gone[credentialKey(c)] = ""
+		}
+	}
+	return gone, nil
+}
+
+// PutKeys keeps keys, or replaces them.
+func (s *Store) PutKeys(ctx context.Context, keys []store.Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after := state{}
+	for _, k := range keys {
+		after[key{kindKey, k.ID}] = ofKey(k)
+	}
+	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.PutKeys(ctx, keys) })
+}
+
+// PutKEK keeps what describes a key-encryption key.
+func (s *Store) PutKEK(ctx context.Context, k store.KEK) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	after, err := s.withKEK(ctx, k)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.PutKEK(ctx, k) })
+}
+
+// ApplyRewrap makes another key-encryption key the current one.
+func (s *Store) ApplyRewrap(ctx context.Context, r store.Rewrap) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.KEK.Current = true
+	after, err := s.withKEK(ctx, r.KEK)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.ApplyRewrap(ctx, r) })
+}
+
+// withKEK are the key-encryption keys when k is put.
+func (s *Store) withKEK(ctx context.Context, k store.KEK) (state, error) {
+	all, err := s.KEKs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	after := state{}
+	for _, one := range all {
+		one.Current = one.Current && !k.Current
+		after[key{kindKEK, one.ID}] = ofKEK(one)
+	}
+	after[key{kindKEK, k.ID}] = ofKEK(k)
+	return after, nil
+}
+
+// PutImport remembers an imported value.
+func (s *Store) PutImport(ctx context.Context, i store.Import) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.change(ctx, state{key{kindImport, i.Name}: ofImport(i)}, s.cutoff, func() error { return s.Rows.PutImport(ctx, i) })
+}
+
+// PutException implements [exception.Store].
+func (s *Store) PutException(ctx context.Context, e store.Exception) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.change(ctx, state{key{kindException, e.Fingerprint}: ofException(e)}, s.cutoff, func() error { return s.Rows.PutException(ctx, e) })
+}
+
+// DeleteException implements [exception.Store].
+func (s *Store) DeleteException(ctx context.Context, fingerprint string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.change(ctx, state{key{kindException, fingerprint}: ""}, s.cutoff, func() error { return s.Rows.DeleteException(ctx, fingerprint) })
+}
+
+// sorted are the keys in the order in which the digest of the state has them.
+func (s state) sorted() []key { return slices.SortedFunc(maps.Keys(s), key.compare) }

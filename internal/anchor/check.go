@@ -1,0 +1,196 @@
+package anchor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+)
+
+const (
+	objectsAnEntry = 200 // when many are recorded at once
+	namedAtMost    = 10  // in an error
+)
+
+var _ audit.StateChecker = (*Store)(nil)
+
+// CheckState implements [audit.StateChecker]. Where nothing was signed of the state
+// yet, it records all of it. Its error wraps audit.ErrTampered and names the rows
+// that are not what the log says, unless the operator accepts them: then it records
+// that.
+func (s *Store) CheckState(ctx context.Context, signed audit.State) (digest string, cutoff time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() { s.held = err == nil }()
+	if signed.Digest == "" {
+		if err := s.recordAll(ctx); err != nil {
+			return "", cutoff, fmt.Errorf("recording the state of the store: %w", err)
+		}
+		return s.state.digest(), s.cutoff, nil
+	}
+	open, err := s.compare(ctx, signed)
+	var found *disagreement
+	switch {
+	case errors.As(err, &found) && s.accept:
+		err = s.recordAccepted(ctx, found.objects)
+	case err == nil && len(open) > 0: // keeper was killed before it made them
+		err = s.log.Record(ctx, audit.StateChanged{Objects: open, Why: "a change was recorded and not made: keeper was killed"})
+	}
+	return s.state.digest(), s.cutoff, err
+}
+
+// Verify holds rows against the log and the state that was signed of them. Its error
+// wraps audit.ErrTampered and names those that are not what the log says.
+func Verify(ctx context.Context, rows Rows, entries audit.Entries, signed audit.State) error {
+	s := &Store{Rows: rows, entries: entries}
+	_, err := s.compare(ctx, signed)
+	return err
+}
+
+// compare reads the rows and holds them against the state that was signed. It
+// returns the changes that were recorded and not made.
+func (s *Store) compare(ctx context.Context, signed audit.State) (open []audit.StateObject, err error) {
+	changes, err := s.changesAfter(ctx, signed)
+	if err != nil {
+		return nil, fmt.Errorf("holding the store against the audit log: %w", err)
+	}
+	undone, holds := s.undo(changes)
+	if holds && undone.state.digest() == signed.Digest {
+		return undone.open, nil
+	}
+	says, history, err := s.saidByLog(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("holding the store against the audit log: %w", err)
+	}
+	objects := says.differences(s.state.and(says))
+	return nil, &disagreement{objects, describe(objects, history)}
+}
+
+// disagreement says that rows are not what the log says.
+type disagreement struct {
+	objects []audit.StateObject
+	text    string
+}
+
+func (d *disagreement) Error() string { return d.text }
+
+func (d *disagreement) Unwrap() error { return audit.ErrTampered }
+
+// changesAfter reads what the log says of changes that the signed state may lack, and
+// takes over the signed cutoff.
+func (s *Store) changesAfter(ctx context.Context, signed audit.State) ([]audit.StateObject, error) {
+	entries, err := audit.Changes(ctx, s.entries, signed.UpTo)
+	if err != nil {
+		return nil, err
+	}
+	var all []audit.StateObject
+	s.cutoff = signed.Cutoff
+	for _, e := range entries {
+		var c audit.StateChanged
+		if err := json.Unmarshal(e.Details, &c); err != nil {
+			return nil, fmt.Errorf("reading entry %d: %w", e.Seq, err)
+		}
+		if c.Cutoff > s.cutoff.Unix() {
+			s.cutoff = time.Unix(c.Cutoff, 0).UTC()
+		}
+		all = append(all, c.Objects...)
+	}
+	s.state, err = read(ctx, s.Rows, s.cutoff)
+	return all, err
+}
+
+// before is the state before changes, and what of them was not made.
+type before struct {
+	state state
+	open  []audit.StateObject // from what was recorded to what is
+}
+
+// undo takes changes back, the last first. It is false where a row is neither what it
+// was before a change nor what it is after.
+func (s *Store) undo(changes []audit.StateObject) (b before, holds bool) {
+	b.state = s.state.and(nil)
+	for _, o := range slices.Backward(changes) {
+		k := key{o.Kind, o.ID}
+		switch b.state[k] {
+		case o.After:
+			b.state.set(k, o.Before)
+		case o.Before:
+			b.open = append(b.open, audit.StateObject{Kind: o.Kind, ID: o.ID, Before: o.After, After: o.Before})
+		default:
+			return b, false
+		}
+	}
+	return b, true
+}
+
+// recordAll records the whole state, for a log that says nothing of it yet.
+func (s *Store) recordAll(ctx context.Context) error {
+	for some := range slices.Chunk(state{}.differences(s.state), objectsAnEntry) {
+		if err := s.log.Record(ctx, audit.StateChanged{Objects: some, Why: "the state from which the log goes on"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordAccepted records what the operator lets pass.
+func (s *Store) recordAccepted(ctx context.Context, objects []audit.StateObject) error {
+	for some := range slices.Chunk(objects, objectsAnEntry) {
+		if err := s.log.Record(ctx, audit.StateAccepted{Objects: some}); err != nil {
+			return err
+		}
+	}
+	s.logger.WarnContext(ctx, "the store is not what the audit log says, and the operator accepts it", "differences", len(objects))
+	return nil
+}
+
+// saidByLog is the state by all that the log says, and for each digest that a row had
+// the entry that said so.
+func (s *Store) saidByLog(ctx context.Context) (says state, history map[audit.StateObject]int64, err error) {
+	says, history = state{}, map[audit.StateObject]int64{}
+	entries, err := audit.AllChanges(ctx, s.entries)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		var c audit.StateChanged
+		if err := json.Unmarshal(e.Details, &c); err != nil {
+			return nil, nil, fmt.Errorf("reading entry %d: %w", e.Seq, err)
+		}
+		says.apply(c.Objects)
+		for _, o := range c.Objects {
+			history[audit.StateObject{Kind: o.Kind, ID: o.ID, After: o.After}] = e.Seq
+		}
+	}
+	return says, history, nil
+}
+
+// describe names rows that are not what the log says.
+func describe(objects []audit.StateObject, history map[audit.StateObject]int64) string {
+	if len(objects) == 0 {
+		return "the store is not in the state that was signed, though each row is one that the log knows"
+	}
+	var texts []string
+	for i, o := range objects {
+		if i == namedAtMost {
+			texts = append(texts, fmt.Sprintf("and %d more", len(objects)-i))
+			break
+		}
+		what := "was edited"
+		switch seq := history[audit.StateObject{Kind: o.Kind, ID: o.ID, After: o.After}]; {
+		case o.After == "":
+			what = "was deleted"
+		case seq > 0:
+			what = fmt.Sprintf("was put back to what it was at entry %d", seq)
+		case o.Before == "":
+			what = "was added"
+		}
+		texts = append(texts, fmt.Sprintf("%s %q %s", o.Kind, o.ID, what))
+	}
+	return "behind keeper's back " + strings.Join(texts, ", ")
+}

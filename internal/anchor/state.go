@@ -1,0 +1,218 @@
+package anchor
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/store"
+)
+
+// The kinds of what the state is made of.
+const (
+	kindAgent      = "agent"
+	kindRevoked    = "revocations" // of an agent's tokens, together
+	kindCredential = "secret"      // a version of it
+	kindKey        = "key"
+	kindKEK        = "vault key"
+	kindImport     = "import"
+	kindException  = "exception"
+)
+
+// key names what has a digest.
+type key struct{ kind, id string }
+
+func (k key) compare(o key) int { return cmp.Or(cmp.Compare(k.kind, o.kind), cmp.Compare(k.id, o.id)) }
+
+// state is the digest of each row, or of several that belong together. Where it
+// says what is to be, the empty digest stands for none.
+type state map[key]string
+
+// digest is SHA-256 over a line for each row, sorted: kind, id and digest, in JSON.
+func (s state) digest() string {
+	h := sha256.New()
+	for _, k := range s.sorted() {
+		fmt.Fprintf(h, "%s\n", mustJSON([]string{k.kind, k.id, s[k]}))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// differences are what changes when the rows named in after become what it says.
+func (s state) differences(after state) (objects []audit.StateObject) {
+	for _, k := range after.sorted() {
+		if s[k] != after[k] {
+			objects = append(objects, audit.StateObject{Kind: k.kind, ID: k.id, Before: s[k], After: after[k]})
+		}
+	}
+	return objects
+}
+
+// and is s with the rows of o that it has not as gone.
+func (s state) and(o state) state {
+	all := maps.Clone(s)
+	for k := range o {
+		if _, ok := s[k]; !ok {
+			all[k] = ""
+		}
+	}
+	return all
+}
+
+func (s state) apply(objects []audit.StateObject) {
+	for _, o := range objects {
+		s.set(key{o.Kind, o.ID}, o.After)
+	}
+}
+
+func (s state) set(k key, digest string) {
+	if digest == "" {
+		delete(s, k)
+		return
+	}
+	s[k] = digest
+}
+
+// read makes the state of rows. Revocations of tokens that expired by the cutoff do
+// not count.
+func read(ctx context.Context, rows Rows, cutoff time.Time) (state, error) {
+	s, err := revocations(ctx, rows, cutoff)
+	if err != nil {
+		return nil, err
+	}
+	agents, err := rows.Agents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range agents {
+		s[agentKey(a.ID)] = ofAgent(a)
+	}
+	credentials, err := rows.Credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range credentials {
+		s[credentialKey(c)] = ofCredential(c)
+	}
+	return s, readOwn(ctx, rows, s)
+}
+
+// readOwn adds the rows that are keeper's own.
+func readOwn(ctx context.Context, rows Rows, s state) error {
+	keys, err := rows.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		s[key{kindKey, k.ID}] = ofKey(k)
+	}
+	keks, err := rows.KEKs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range keks {
+		s[key{kindKEK, k.ID}] = ofKEK(k)
+	}
+	imports, err := rows.Imports(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range imports {
+		s[key{kindImport, i.Name}] = ofImport(i)
+	}
+	exceptions, err := rows.Exceptions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range exceptions {
+		s[key{kindException, e.Fingerprint}] = ofException(e)
+	}
+	return nil
+}
+
+// revocations are the revoked tokens that expire after the cutoff, by agent.
+func revocations(ctx context.Context, rows Rows, cutoff time.Time) (state, error) {
+	revoked, err := rows.Tokens(ctx, store.TokenFilter{Revoked: true, At: cutoff})
+	if err != nil {
+		return nil, err
+	}
+	byAgent := map[string][]store.Token{}
+	for _, t := range revoked {
+		byAgent[t.AgentID] = append(byAgent[t.AgentID], t)
+	}
+	s := state{}
+	for id, tokens := range byAgent {
+		s.set(revokedKey(id), ofRevoked(tokens))
+	}
+	return s, nil
+}
+
+func agentKey(id string) key   { return key{kindAgent, id} }
+func revokedKey(id string) key { return key{kindRevoked, id} }
+
+func credentialKey(c store.Credential) key {
+	return key{kindCredential, fmt.Sprintf("%s/%d", c.ID, c.Version)}
+}
+
+func ofAgent(a store.Agent) string {
+	return of(a.ID, a.Name, a.GitHubUser, string(a.Status), list(a.Scopes), bytesOf(a.SecretHash), at(a.CreatedAt))
+}
+
+// ofRevoked is the digest of tokens that are revoked, "" where there is none.
+func ofRevoked(tokens []store.Token) string {
+	if len(tokens) == 0 {
+		return ""
+	}
+	ids := make([]string, len(tokens))
+	for i, t := range tokens {
+		ids[i] = t.JTI
+	}
+	slices.Sort(ids)
+	return of(ids)
+}
+
+// ofCredential leaves out what a rotation of the vault's key changes.
+func ofCredential(c store.Credential) string {
+	return of(c.ID, c.Version, c.Provider, c.Label, c.Restricted, list(c.AllowedAgents), c.Source, bytesOf(c.Ciphertext), at(c.CreatedAt))
+}
+
+// ofKey leaves out what a rotation of the vault's key changes.
+func ofKey(k store.Key) string {
+	return of(k.ID, k.Purpose, string(k.State), bytesOf(k.Public), bytesOf(k.Ciphertext), at(k.CreatedAt), at(k.StateAt))
+}
+
+func ofKEK(k store.KEK) string {
+	return of(k.ID, k.Kind, bytesOf(k.Salt), k.Passes, k.MemoryKiB, k.Lanes, bytesOf(k.Check), k.Current, at(k.CreatedAt))
+}
+
+func ofImport(i store.Import) string { return of(i.Name, bytesOf(i.Digest)) }
+
+func ofException(e store.Exception) string {
+	return of(e.Fingerprint, e.Rule, e.Reason, e.CreatedBy, at(e.CreatedAt), at(e.ExpiresAt), bytesOf(e.Seal))
+}
+
+// of is the digest of a row: SHA-256, in hex, over its columns as a JSON array.
+func of(columns ...any) string {
+	sum := sha256.Sum256(mustJSON(columns))
+	return hex.EncodeToString(sum[:])
+}
+
+// Databases do not tell nil from empty, and keep times in their own precision, of
+// which keeper's rows use milliseconds at most.
+func list(names []string) []string { return append([]string{}, names...) }
+func bytesOf(b []byte) string      { return hex.EncodeToString(b) }
+func at(t time.Time) int64         { return t.UnixMilli() }
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil { // texts, numbers and lists of them are always encoded
+		panic(err)
+	}
+	return b
+}
