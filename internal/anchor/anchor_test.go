@@ -231,8 +231,8 @@ func TestChangesBehindKeepersBackAreNamed(t *testing.T) {
 			continue
 		}
 		found, err := accepted.log.Entries(t.Context(), store.AuditFilter{Event: "state.accepted", Limit: 10})
-		if err != nil || len(found) != 1 || found[0].Risk != 2 {
-			t.Errorf("%s, accepted: got %d entries and %v, want one of risk 2", name, len(found), err)
+		if err != nil || len(found.Entries) != 1 || found.Entries[0].Risk != 2 {
+			t.Errorf("%s, accepted: got %d entries and %v, want one of risk 2", name, len(found.Entries), err)
 		}
 		accepted.close()
 		again, err := open(t, folder, key, false)

@@ -14,32 +14,46 @@ import (
 
 const cursorPrefix = "before:"
 
-type auditInput struct {
+// AuditFilters are the filters of the audit log, for all routes that read it.
+type AuditFilters struct {
 	AgentID  string    `query:"agentId"`
 	Provider string    `query:"provider" doc:"In any case"`
-	Event    string    `query:"event" enum:"agent.registered,agent.updated,token.issued,token.validated,token.revoked,proxy.request,proxy.response,scan.blocked,scan.redacted,scan.passed,exception.created,exception.removed,state.changed,state.accepted,vault.access,vault.modified,keeper.started,keeper.stopped,error"`
+	Event    string    `query:"event" enum:"agent.registered,agent.updated,token.issued,token.validated,token.revoked,proxy.request,proxy.response,scan.blocked,scan.redacted,scan.passed,exception.created,exception.removed,state.changed,state.accepted,config.changed,audit.pruned,vault.access,vault.modified,keeper.started,keeper.stopped,error"`
 	Request  string    `query:"requestId"`
 	MinRisk  int       `query:"minRisk" minimum:"0" maximum:"2"`
+	Rule     string    `query:"rule" doc:"Of the scanner, that found something"`
+	Code     string    `query:"code" doc:"Of a refusal or a failure"`
+	Status   int       `query:"status" minimum:"100" maximum:"599" doc:"That the provider answered"`
+	Text     string    `query:"text" minLength:"3" doc:"What the path has in it, in any case"`
 	Since    time.Time `query:"since" doc:"Inclusive"`
 	Until    time.Time `query:"until" doc:"Exclusive"`
-	Limit    int       `query:"limit" minimum:"1" maximum:"1000" default:"200"`
-	Cursor   string    `query:"cursor" doc:"nextCursor of the page before"`
 }
 
-func (in *auditInput) filter() (store.AuditFilter, error) {
+func (in *AuditFilters) filter() (store.AuditFilter, error) {
 	f := store.AuditFilter{
 		AgentID: in.AgentID, Provider: strings.ToLower(in.Provider), Event: in.Event, RequestID: in.Request, MinRisk: in.MinRisk,
-		Since: in.Since, Until: in.Until,
-		Limit: in.Limit + 1, // one more tells whether there is another page
+		Rule: in.Rule, Code: in.Code, Status: in.Status, Text: in.Text, Since: in.Since, Until: in.Until,
 	}
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
 		return f, &fieldError{"since", "it must be before until"}
 	}
-	if in.Cursor == "" {
-		return f, nil
+	return f, nil
+}
+
+type pageInput struct {
+	AuditFilters
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"200"`
+	Cursor string `query:"cursor" doc:"nextCursor of the page before"`
+}
+
+func (in *pageInput) filter() (f store.AuditFilter, err error) {
+	if f, err = in.AuditFilters.filter(); err != nil {
+		return f, err
 	}
-	var err error
-	f.Before, err = readCursor(in.Cursor)
+	f.Limit = in.Limit
+	if in.Cursor != "" {
+		f.Before, err = readCursor(in.Cursor)
+	}
 	return f, err
 }
 
@@ -71,26 +85,25 @@ type entryBody struct {
 type entriesBody struct {
 	Entries    []entryBody `json:"entries" nullable:"false" doc:"Oldest first"`
 	Total      int         `json:"total" doc:"How many entries are here"`
-	NextCursor string      `json:"nextCursor,omitempty" doc:"Where older entries follow"`
+	NextCursor string      `json:"nextCursor,omitempty" doc:"Where older entries may follow, also where fewer than the limit are here: a search that has looked at very many entries stops"`
 }
 
-func (s *surface) entries(ctx context.Context, in *auditInput) (*output[entriesBody], error) {
+func (s *surface) entries(ctx context.Context, in *pageInput) (*output[entriesBody], error) {
 	filter, err := in.filter()
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.audit.Entries(ctx, filter)
+	page, err := s.audit.Entries(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
 	var body entriesBody
-	if len(found) > in.Limit {
-		found = found[:in.Limit]
-		body.NextCursor = newCursor(found[in.Limit-1].Seq)
+	if page.Next > 0 {
+		body.NextCursor = newCursor(page.Next)
 	}
-	body.Entries, body.Total = make([]entryBody, len(found)), len(found)
-	slices.Reverse(found)
-	for i, e := range found {
+	body.Entries, body.Total = make([]entryBody, len(page.Entries)), len(page.Entries)
+	slices.Reverse(page.Entries)
+	for i, e := range page.Entries {
 		body.Entries[i] = newEntryBody(e)
 	}
 	return &output[entriesBody]{body}, nil

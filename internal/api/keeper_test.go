@@ -273,7 +273,7 @@ func (k *keeper) entriesOf(a answer) []store.AuditEntry {
 	k.t.Helper()
 	found, err := k.audit.Entries(context.Background(), store.AuditFilter{RequestID: a.header.Get("Keeper-Request-Id"), Limit: 100})
 	must(k.t, err)
-	return found
+	return found.Entries
 }
 
 // wantEntry fails the test unless an entry of the request that a answers has

@@ -45,7 +45,7 @@ type Store interface {
 // gap.
 type Entries interface {
 	AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error
-	AuditEntries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error)
+	AuditEntries(ctx context.Context, f store.AuditFilter) (store.AuditPage, error)
 	AuditAfter(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error)
 	AuditTotals(ctx context.Context) (store.AuditTotals, error)
 }
@@ -254,12 +254,12 @@ func (l *Log) enqueue(ctx context.Context, w *write, late <-chan time.Time) erro
 }
 
 // Entries returns the entries that f selects, newest first.
-func (l *Log) Entries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error) {
-	entries, err := l.store.AuditEntries(ctx, f)
+func (l *Log) Entries(ctx context.Context, f store.AuditFilter) (store.AuditPage, error) {
+	page, err := l.store.AuditEntries(ctx, f)
 	if err != nil {
-		return nil, fmt.Errorf("reading the audit log: %w", err)
+		return page, fmt.Errorf("reading the audit log: %w", err)
 	}
-	return entries, nil
+	return page, nil
 }
 
 // After returns the entries that follow seq, oldest first, at most limit of them.

@@ -107,10 +107,10 @@ func (d *disk) LastCheckpoint(context.Context) (store.Checkpoint, error) {
 	return d.heads[len(d.heads)-1], nil
 }
 
-func (d *disk) AuditEntries(context.Context, store.AuditFilter) ([]store.AuditEntry, error) {
+func (d *disk) AuditEntries(context.Context, store.AuditFilter) (store.AuditPage, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.entries, nil
+	return store.AuditPage{Entries: d.entries}, nil
 }
 
 func (d *disk) AuditAfter(_ context.Context, seq int64, limit int) ([]store.AuditEntry, error) {

@@ -73,11 +73,10 @@ func AllChanges(ctx context.Context, s Entries) (all []store.AuditEntry, err err
 			if err != nil {
 				return nil, fmt.Errorf("reading the audit log: %w", err)
 			}
-			all = append(all, page...)
-			if len(page) < f.Limit {
+			all = append(all, page.Entries...)
+			if f.Before = page.Next; f.Before == 0 {
 				break
 			}
-			f.Before = page[len(page)-1].Seq
 		}
 	}
 	slices.SortFunc(all, func(a, b store.AuditEntry) int { return cmp.Compare(a.Seq, b.Seq) })

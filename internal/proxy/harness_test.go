@@ -39,8 +39,8 @@ func (s *logStore) AppendAudit(_ context.Context, entries []store.AuditEntry, _ 
 	return nil
 }
 
-func (s *logStore) AuditEntries(context.Context, store.AuditFilter) ([]store.AuditEntry, error) {
-	return nil, errors.New("not asked for here")
+func (s *logStore) AuditEntries(context.Context, store.AuditFilter) (store.AuditPage, error) {
+	return store.AuditPage{}, errors.New("not asked for here")
 }
 
 func (s *logStore) AuditAfter(context.Context, int64, int) ([]store.AuditEntry, error) {

@@ -195,10 +195,23 @@ type AuditFilter struct {
 	Event     string
 	RequestID string
 	MinRisk   int
+	Rule      string    // one of its findings is of this rule
+	Code      string    // of a refusal or a failure
+	Status    int       // the provider's
+	Text      string    // its path has this in it, in any case; MinText bytes or more
 	Since     time.Time // inclusive
 	Until     time.Time // exclusive
 	Before    int64     // entries with a smaller Seq only; 0: from the newest
 	Limit     int       // most entries to return; at least 1
+}
+
+// AuditPage is what a search found, newest first.
+type AuditPage struct {
+	Entries []AuditEntry
+	// Next is the Before with which the search goes on; 0: nothing older matches. A
+	// search that has looked at very many entries stops, so that there may be more
+	// although fewer than Limit were found.
+	Next int64
 }
 
 // AuditTotals are the log's figures.
@@ -206,4 +219,11 @@ type AuditTotals struct {
 	Entries  int64
 	HighRisk int64 // of risk 1 or 2
 	LastSeq  int64
+}
+
+// Cursor says how far a sink has taken the audit log.
+type Cursor struct {
+	Name string // of the sink
+	Seq  int64  // the last entry that the sink has for certain; 0: none
+	At   time.Time
 }

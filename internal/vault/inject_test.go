@@ -361,6 +361,6 @@ func (l *ledger) AuditAfter(context.Context, int64, int) ([]store.AuditEntry, er
 	return nil, nil
 }
 
-func (l *ledger) AuditEntries(context.Context, store.AuditFilter) ([]store.AuditEntry, error) {
-	return nil, nil
+func (l *ledger) AuditEntries(context.Context, store.AuditFilter) (store.AuditPage, error) {
+	return store.AuditPage{}, nil
 }

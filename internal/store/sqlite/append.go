@@ -20,9 +20,10 @@ const (
 // appender is what appending to the audit log keeps between calls. The process
 // holds the folder, so that nobody else appends and memory may be trusted.
 type appender struct {
-	known   bool  // last and open are what is on the disk
-	last    int64 // Seq of the last entry
-	open    block // the block that the next entry goes to
+	known   bool   // last, open and group are what is on the disk
+	last    int64  // Seq of the last entry
+	open    block  // the block that the next entry goes to
+	group   *group // the group that the next block goes to
 	inserts [insertRows + 1]*sql.Stmt
 	args    []any
 }
@@ -63,17 +64,15 @@ func (a *appender) append(ctx context.Context, db *sql.DB, entries []store.Audit
 			return fmt.Errorf("entry %d where %d follows: %w", entries[i].Seq, want, store.ErrSequence)
 		}
 	}
-	open, full := a.summarise(entries)
-	if err := a.commit(ctx, db, entries, full, nodes); err != nil {
+	if err := a.commit(ctx, db, entries, a.summarise(entries), nodes); err != nil {
 		return err
 	}
 	a.last += int64(len(entries))
-	a.open = open
 	return nil
 }
 
-func (a *appender) commit(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full []block, nodes []store.AuditNode) error {
-	if len(full) > 0 || len(nodes) > 0 || len(entries) > insertRows {
+func (a *appender) commit(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
+	if len(full.blocks) > 0 || len(nodes) > 0 || len(entries) > insertRows {
 		return a.insertAll(ctx, db, entries, full, nodes)
 	}
 	// One statement is a transaction by itself.
@@ -84,21 +83,33 @@ func (a *appender) commit(ctx context.Context, db *sql.DB, entries []store.Audit
 	return a.insert(ctx, stmt, entries)
 }
 
-// summarise returns the block that is open after the entries, and those that
-// they complete.
-func (a *appender) summarise(entries []store.AuditEntry) (open block, full []block) {
-	open = a.open
-	for i := range entries {
-		open.add(&entries[i])
-		if open.full() {
-			full = append(full, open)
-			open = newBlock(open.number+1, open.highRisk)
-		}
-	}
-	return open, full
+// completed are the blocks, and the groups of them, that entries complete.
+type completed struct {
+	blocks []block
+	groups []*group
 }
 
-func (a *appender) insertAll(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full []block, nodes []store.AuditNode) error {
+// summarise adds the entries to the block that is open. If they are not committed,
+// the log must be loaded again.
+func (a *appender) summarise(entries []store.AuditEntry) (full completed) {
+	for i := range entries {
+		a.open.add(&entries[i])
+		if !a.open.full() {
+			continue
+		}
+		b := a.open
+		full.blocks = append(full.blocks, b)
+		a.open = newBlock(b.number+1, b.highRisk)
+		a.group.add(b.number, b.span, b.facets[:], b.trigrams[:])
+		if a.group.full() {
+			full.groups = append(full.groups, a.group)
+			a.group = newGroup(a.group.number + 1)
+		}
+	}
+	return full
+}
+
+func (a *appender) insertAll(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
 	// Before the transaction, which takes the one connection there is.
 	for _, n := range []int{min(len(entries), insertRows), len(entries) % insertRows} {
 		if _, err := a.statement(ctx, db, n); err != nil {
@@ -115,22 +126,37 @@ func (a *appender) insertAll(ctx context.Context, db *sql.DB, entries []store.Au
 	return tx.Commit()
 }
 
-func (a *appender) insertIn(ctx context.Context, tx *sql.Tx, entries []store.AuditEntry, full []block, nodes []store.AuditNode) error {
+func (a *appender) insertIn(ctx context.Context, tx *sql.Tx, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
 	for some := range slices.Chunk(entries, insertRows) {
 		if err := a.insert(ctx, tx.StmtContext(ctx, a.inserts[len(some)]), some); err != nil {
 			return err
 		}
 	}
-	for i := range full {
-		b := &full[i]
-		_, err := tx.ExecContext(ctx,
-			"INSERT INTO audit_blocks (block, min_time, max_time, max_risk, high_risk, filter) VALUES (?, ?, ?, ?, ?, ?)",
-			b.number, b.minTime, b.maxTime, b.maxRisk, b.highRisk, b.values[:])
+	if err := full.insert(ctx, tx); err != nil {
+		return err
+	}
+	return insertNodes(ctx, tx, nodes)
+}
+
+func (c completed) insert(ctx context.Context, tx *sql.Tx) error {
+	for i := range c.blocks {
+		b := &c.blocks[i]
+		_, err := tx.ExecContext(ctx, "INSERT INTO audit_blocks (block, min_time, max_time, max_risk, high_risk) VALUES (?, ?, ?, ?, ?)",
+			b.number, b.span.minTime, b.span.maxTime, b.span.maxRisk, b.highRisk)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO audit_filters (block, facets, trigrams) VALUES (?, ?, ?)", b.number, b.facets[:], b.trigrams[:])
 		if err != nil {
 			return err
 		}
 	}
-	return insertNodes(ctx, tx, nodes)
+	for _, g := range c.groups {
+		if err := g.insert(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // statement returns the one that inserts n entries, at most insertRows. Each
@@ -155,7 +181,7 @@ func (a *appender) insert(ctx context.Context, stmt *sql.Stmt, entries []store.A
 	return err
 }
 
-// load reads where the log ends.
+// load reads where the log ends. It sums up entries that an earlier keeper did not.
 func (a *appender) load(ctx context.Context, db *sql.DB) error {
 	var number, highRisk int64
 	row := db.QueryRowContext(ctx, "SELECT block + 1, high_risk FROM audit_blocks ORDER BY block DESC LIMIT 1")
@@ -163,22 +189,41 @@ func (a *appender) load(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	a.open = newBlock(number, highRisk)
+	a.group = newGroup(groupOf(number))
+	if err := a.group.load(ctx, db); err != nil {
+		return err
+	}
 	a.last = firstSeq(number) - 1
-	rows, err := db.QueryContext(ctx, "SELECT "+auditColumns+" FROM audit WHERE seq > ? ORDER BY seq", a.last)
+	for {
+		some, err := scanFrom(ctx, db, readEntry, "SELECT "+auditColumns+" FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", a.last, 16*blockEntries)
+		if err != nil {
+			return err
+		}
+		if len(some) == 0 {
+			a.known = true
+			return nil
+		}
+		if err := a.catchUp(ctx, db, some); err != nil {
+			return err
+		}
+		a.last = some[len(some)-1].Seq
+	}
+}
+
+// catchUp sums up entries that are there.
+func (a *appender) catchUp(ctx context.Context, db *sql.DB, entries []store.AuditEntry) error {
+	full := a.summarise(entries)
+	if len(full.blocks) == 0 {
+		return nil
+	}
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var e store.AuditEntry
-		if err := readEntry(rows, &e); err != nil {
-			return err
-		}
-		a.open.add(&e)
-		a.last = e.Seq
+	if err := full.insert(ctx, tx); err != nil {
+		return errors.Join(err, tx.Rollback())
 	}
-	a.known = rows.Err() == nil
-	return rows.Err()
+	return tx.Commit()
 }
 
 func (a *appender) close() error {

@@ -134,10 +134,11 @@ func appendUntilKilled(t *testing.T, dir string, batches int) (acknowledged int6
 
 func wantWholeLog(t *testing.T, db *sqlite.DB, last int64) {
 	t.Helper()
-	found, err := db.AuditEntries(t.Context(), store.AuditFilter{Limit: int(last) + 1})
+	page, err := db.AuditEntries(t.Context(), store.AuditFilter{Limit: int(last) + 1})
 	if err != nil {
 		t.Fatal(err)
 	}
+	found := page.Entries
 	if int64(len(found)) != last {
 		t.Fatalf("log: got %d entries, want %d", len(found), last)
 	}
@@ -147,8 +148,8 @@ func wantWholeLog(t *testing.T, db *sqlite.DB, last int64) {
 		}
 	}
 	rare := store.AuditFilter{RequestID: sampleEntry(last / 2).RequestID, Limit: 10}
-	if found, err := db.AuditEntries(t.Context(), rare); err != nil || len(found) == 0 {
-		t.Fatalf("searching by request: got %d entries, %v; want some", len(found), err)
+	if found, err := db.AuditEntries(t.Context(), rare); err != nil || len(found.Entries) == 0 {
+		t.Fatalf("searching by request: got %d entries, %v; want some", len(found.Entries), err)
 	}
 }
 

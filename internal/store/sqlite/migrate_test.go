@@ -32,6 +32,9 @@ func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 	defer raw.Close()
 	for _, undo := range []string{
 		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints", "DROP TABLE audit_open",
+		"DROP TABLE audit_blocks", "DROP TABLE audit_filters", "DROP TABLE audit_groups", "DROP TABLE audit_slices",
+		"CREATE TABLE audit_blocks (block INTEGER NOT NULL PRIMARY KEY, filter BLOB NOT NULL) STRICT",
+		"DROP TABLE cursors",
 		"DELETE FROM goose_db_version WHERE version_id >= 2",
 	} {
 		if _, err := raw.Exec(undo); err != nil {

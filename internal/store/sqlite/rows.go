@@ -12,7 +12,12 @@ import (
 // scan returns all rows of a query; read fills one from where rows stands. No
 // row: nil.
 func scan[T any](ctx context.Context, db *DB, read func(rows *sql.Rows, row *T) error, query string, args ...any) ([]T, error) {
-	rows, err := db.readers.QueryContext(ctx, query, args...)
+	return scanFrom(ctx, db.readers, read, query, args...)
+}
+
+// scanFrom is scan over connections of the caller's choice.
+func scanFrom[T any](ctx context.Context, from *sql.DB, read func(rows *sql.Rows, row *T) error, query string, args ...any) ([]T, error) {
+	rows, err := from.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,12 @@ package storetest
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,8 @@ var (
 	auditAgents    = []string{"", "a", "b", "rare"}
 	auditProviders = []string{"", "openai", "github"}
 	auditEvents    = []string{"proxy.request", "proxy.response", "vault.modified"}
+	auditPaths     = []string{"/v1/Chat/completions", "/v1/files/é", "", "/v1/models"}
+	auditRules     = []string{"github-pat", "vault-match"}
 )
 
 // entry is the entry of that number in every log of this suite.
@@ -35,11 +39,12 @@ func entry(seq int64) store.AuditEntry {
 		AgentID:   auditAgents[r.IntN(3)],
 		Provider:  auditProviders[r.IntN(3)],
 		RequestID: fmt.Sprint("req-", seq/2),
-		Details:   fmt.Appendf(nil, `{"n":%d}`, seq),
+		Details:   fmt.Appendf(nil, `{"n":%d,"path":%q,"status":%d}`, seq, auditPaths[r.IntN(3)], 200+r.IntN(2)),
 		Hash:      hash,
 	}
 	if rarely(150) {
 		e.Event, e.Risk = auditEvents[2], 1+r.IntN(2)
+		e.Details = fmt.Appendf(nil, `{"code":"secret_in_request","path":%q,"findings":[{"rule":"github-pat"},{"rule":%q}]}`, auditPaths[3], auditRules[r.IntN(2)])
 	}
 	if rarely(300) {
 		e.AgentID = auditAgents[3]
@@ -81,7 +86,7 @@ func search(t *testing.T, b *bench, f store.AuditFilter) []store.AuditEntry {
 	t.Helper()
 	got, err := b.AuditEntries(t.Context(), f)
 	ok(t, "AuditEntries", err)
-	return got
+	return got.Entries
 }
 
 type failer interface {
@@ -112,11 +117,29 @@ func selected(all []store.AuditEntry, f store.AuditFilter) []store.AuditEntry {
 		case is(f.AgentID, e.AgentID) && is(f.Provider, e.Provider) && is(f.Event, e.Event) &&
 			is(f.RequestID, e.RequestID) && e.Risk >= f.MinRisk &&
 			(f.Since.IsZero() || !e.Time.Before(f.Since)) && (f.Until.IsZero() || e.Time.Before(f.Until)) &&
-			(f.Before == 0 || e.Seq < f.Before):
+			(f.Before == 0 || e.Seq < f.Before) && selectedByDetails(e, f):
 			found = append(found, e)
 		}
 	}
 	return found
+}
+
+func selectedByDetails(e store.AuditEntry, f store.AuditFilter) bool {
+	var d struct {
+		Path, Code string
+		Status     int
+		Findings   []struct{ Rule string }
+	}
+	if err := json.Unmarshal(e.Details, &d); err != nil {
+		panic(err)
+	}
+	is := func(want, value string) bool { return want == "" || want == value }
+	hasRule := f.Rule == ""
+	for _, finding := range d.Findings {
+		hasRule = hasRule || finding.Rule == f.Rule
+	}
+	return hasRule && is(f.Code, d.Code) && (f.Status == 0 || f.Status == d.Status) &&
+		strings.Contains(strings.ToLower(d.Path), strings.ToLower(f.Text))
 }
 
 // drawFilter draws a filter over a log of n entries. Each field is left zero
@@ -130,6 +153,10 @@ func drawFilter(t *rapid.T, n int) store.AuditFilter {
 		Event:     rapid.SampledFrom(append(auditEvents, "", "", "", "unknown")).Draw(t, "event"),
 		RequestID: rapid.OneOf(rapid.Just(""), rapid.Just(""), rapid.Just(""), rapid.Map(seq, requestOf)).Draw(t, "request"),
 		MinRisk:   rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3}).Draw(t, "risk"),
+		Rule:      rapid.SampledFrom([]string{"", "", "", "", "vault-match", "github-pat", "unknown"}).Draw(t, "rule"),
+		Code:      rapid.SampledFrom([]string{"", "", "", "", "secret_in_request", "unknown"}).Draw(t, "code"),
+		Status:    rapid.SampledFrom([]int{0, 0, 0, 0, 200, 404}).Draw(t, "status"),
+		Text:      rapid.SampledFrom([]string{"", "", "", "", "chat/COMP", "files/é", "odel", "unknown"}).Draw(t, "text"),
 		Since:     rapid.OneOf(rapid.Just(time.Time{}), moment).Draw(t, "since"),
 		Until:     rapid.OneOf(rapid.Just(time.Time{}), moment).Draw(t, "until"),
 		Before:    rapid.OneOf(rapid.Just(int64(0)), seq).Draw(t, "before"),
@@ -149,7 +176,13 @@ var auditTests = map[string]func(*testing.T, *bench){
 			if err != nil {
 				t.Fatalf("AuditEntries(%+v): %v", f, err)
 			}
-			sameEntries(t, got, selected(all, f))
+			want := selected(all, f)
+			sameEntries(t, got.Entries, want)
+			more := f
+			more.Limit++
+			if more := selected(all, more); (got.Next > 0) != (len(more) > len(want)) || got.Next > 0 && got.Next != want[len(want)-1].Seq {
+				t.Fatalf("AuditEntries(%+v): got next %d, but %d more match", f, got.Next, len(more)-len(want))
+			}
 		}
 		rapid.Check(t, check)
 		b.reopen(t)
@@ -160,12 +193,12 @@ var auditTests = map[string]func(*testing.T, *bench){
 		var got []store.AuditEntry
 		f := store.AuditFilter{AgentID: "a", Limit: 37}
 		for {
-			page := search(t, b, f)
-			got = append(got, page...)
-			if len(page) < f.Limit {
+			page, err := b.AuditEntries(t.Context(), f)
+			ok(t, "AuditEntries", err)
+			got = append(got, page.Entries...)
+			if f.Before = page.Next; f.Before == 0 {
 				break
 			}
-			f.Before = page[len(page)-1].Seq
 		}
 		sameEntries(t, got, selected(all, store.AuditFilter{AgentID: "a", Limit: len(all)}))
 	},
@@ -195,6 +228,9 @@ var auditTests = map[string]func(*testing.T, *bench){
 	"a limit under one is refused": func(t *testing.T, b *bench) {
 		if _, err := b.AuditEntries(t.Context(), store.AuditFilter{}); err == nil {
 			t.Error("AuditEntries without a limit: got no error, want one")
+		}
+		if _, err := b.AuditEntries(t.Context(), store.AuditFilter{Limit: 1, Text: "ab"}); err == nil {
+			t.Error("AuditEntries with a text of two bytes: got no error, want one")
 		}
 	},
 	"the totals are right at every length, and after reopening": func(t *testing.T, b *bench) {

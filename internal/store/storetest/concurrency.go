@@ -68,10 +68,11 @@ var concurrencyTests = map[string]func(*testing.T, *bench){
 
 // readWhole reads while others write, and sees whole transactions.
 func readWhole(t *testing.T, b *bench) error {
-	found, err := b.AuditEntries(t.Context(), store.AuditFilter{Limit: 10000})
+	page, err := b.AuditEntries(t.Context(), store.AuditFilter{Limit: 10000})
 	if err != nil {
 		return err
 	}
+	found := page.Entries
 	if len(found)%20 != 0 {
 		return fmt.Errorf("read %d entries, want whole batches of 20", len(found))
 	}

@@ -64,10 +64,16 @@ type Exceptions interface {
 	DeleteException(ctx context.Context, fingerprint string) error
 }
 
+// Cursors is what a database remembers of how far the audit log was taken.
+type Cursors interface {
+	Cursors(ctx context.Context) ([]store.Cursor, error)
+	PutCursor(ctx context.Context, c store.Cursor) error
+}
+
 // Audit is what a database does with the audit log.
 type Audit interface {
 	AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error
-	AuditEntries(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error)
+	AuditEntries(ctx context.Context, f store.AuditFilter) (store.AuditPage, error)
 	AuditAfter(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error)
 	AuditTotals(ctx context.Context) (store.AuditTotals, error)
 }
@@ -91,6 +97,7 @@ type Store interface {
 	Keys
 	Imports
 	Exceptions
+	Cursors
 	Audit
 	Ping(ctx context.Context) error
 	Close() error
@@ -103,7 +110,7 @@ type Database func(t *testing.T) (open func() Store)
 // Run runs the suite. Each of its tests has a database of its own.
 func Run(t *testing.T, database Database) {
 	for _, tests := range []map[string]func(*testing.T, *bench){
-		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, auditTests, concurrencyTests,
+		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, cursorTests, auditTests, concurrencyTests,
 	} {
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
