@@ -35,6 +35,8 @@ var forbidden = map[string][]string{
 	"internal/audit":        slices.Concat([]string{"internal/vault", "internal/scanner"}, sql),
 	"internal/anchor":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/exception":    slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
+	"internal/export":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
+	"internal/witness":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api", "internal/secret"}, sql),
 	"internal/vault":        {"internal/proxy", "internal/api", "internal/scanner"},
 	"internal/netguard":     {"internal/"},
 	"internal/proxy":        slices.Concat([]string{"internal/vault", "internal/api"}, sql),

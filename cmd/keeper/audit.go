@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -19,15 +20,17 @@ type auditEntry struct {
 	ID        string                     `json:"id"`
 	Timestamp time.Time                  `json:"timestamp"`
 	Event     string                     `json:"event"`
-	AgentID   string                     `json:"agentId"`
-	Provider  string                     `json:"provider"`
+	AgentID   string                     `json:"agentId,omitempty"`
+	Provider  string                     `json:"provider,omitempty"`
 	Risk      int                        `json:"risk"`
+	RequestID string                     `json:"requestId,omitempty"`
 	Details   map[string]json.RawMessage `json:"details"`
 }
 
 type auditAnswer struct {
 	Entries    []auditEntry `json:"entries"`
-	NextCursor string       `json:"nextCursor"`
+	Total      int          `json:"total"`
+	NextCursor string       `json:"nextCursor,omitempty"`
 }
 
 // auditFlags are the filters; each is a parameter of the route.
@@ -35,13 +38,14 @@ type auditFlags struct {
 	agent, provider, event string
 	since, until, cursor   string
 	request                string
-	minRisk, limit         int
+	rule, code, text       string
+	minRisk, status, limit int
 }
 
 func newAudit(a *app) *cobra.Command {
 	list := newAuditList(a)
-	cmd := group("audit", "Read the audit log", "  keeper audit ls --min-risk 1 --since 1h", list,
-		newAuditVerify(a), newAuditProve(a), newAuditCheckpoint(a), newAuditKey(a))
+	cmd := group("audit", "Read the audit log", "  keeper audit ls --min-risk 1 --since 1h\n  keeper audit tail -f", list,
+		newAuditTail(a), newAuditExport(a), newAuditVerify(a), newAuditProve(a), newAuditCheckpoint(a), newAuditKey(a))
 	return cmd
 }
 
@@ -65,12 +69,11 @@ token in use. A time is RFC 3339 or how long ago: 90s, 15m, 24h.`,
 			if err != nil {
 				return err
 			}
-			var answer auditAnswer
-			raw, err := c.call(cmd.Context(), http.MethodGet, "/audit?"+query.Encode(), nil, &answer)
+			answer, err := c.entries(cmd.Context(), query.Encode())
 			if err != nil {
 				return err
 			}
-			return a.show(raw, func() error {
+			return a.show(answer, func() error {
 				if answer.NextCursor != "" {
 					fmt.Fprintf(a.err, "older entries: the same command with --cursor %s\n", printable(answer.NextCursor))
 				}
@@ -78,17 +81,49 @@ token in use. A time is RFC 3339 or how long ago: 90s, 15m, 24h.`,
 			})
 		},
 	}
+	f.selecting(cmd)
+	cmd.Flags().IntVar(&f.limit, "limit", 200, "most entries to list, at most 1000")
+	cmd.Flags().StringVar(&f.cursor, "cursor", "", "go on to entries older than those of the answer that named this `CURSOR`")
+	return cmd
+}
+
+// selecting adds the flags that select entries.
+func (f *auditFlags) selecting(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.agent, "agent", "", "only entries of this `AGENT`")
 	flags.StringVar(&f.provider, "provider", "", "only entries of this `PROVIDER`")
 	flags.StringVar(&f.event, "event", "", "only entries of this `EVENT`, such as proxy.request")
 	flags.IntVar(&f.minRisk, "min-risk", 0, "only entries of at least this risk: 0, 1 or 2")
 	flags.StringVar(&f.request, "request-id", "", "only entries of the call whose answer bore this `ID` in Keeper-Request-Id")
+	flags.StringVar(&f.rule, "rule", "", "only entries with a finding of this `RULE` of the scanner")
+	flags.StringVar(&f.code, "code", "", "only refusals and failures of this `CODE`, such as scope_denied")
+	flags.IntVar(&f.status, "status", 0, "only answers with this HTTP `STATUS` of the provider")
+	flags.StringVar(&f.text, "text", "", "only calls whose path has this `TEXT` in it, in any case")
 	flags.StringVar(&f.since, "since", "", "only entries from this `TIME` on")
 	flags.StringVar(&f.until, "until", "", "only entries before this `TIME`")
-	flags.IntVar(&f.limit, "limit", 200, "most entries to list, at most 1000")
-	flags.StringVar(&f.cursor, "cursor", "", "go on to entries older than those of the answer that named this `CURSOR`")
-	return cmd
+}
+
+// entries asks for entries until there are as many as query says, or no more.
+func (c *client) entries(ctx context.Context, query string) (all auditAnswer, err error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return all, fmt.Errorf("making the request: %w", err)
+	}
+	limit, _ := strconv.Atoi(values.Get("limit")) // it is the caller's
+	all.Entries = []auditEntry{}
+	for {
+		var page auditAnswer
+		if _, err := c.call(ctx, http.MethodGet, "/audit?"+values.Encode(), nil, &page); err != nil {
+			return all, err
+		}
+		all.Entries, all.NextCursor = append(page.Entries, all.Entries...), page.NextCursor
+		all.Total = len(all.Entries)
+		if page.NextCursor == "" || len(all.Entries) >= limit {
+			return all, nil
+		}
+		values.Set("cursor", page.NextCursor)
+		values.Set("limit", strconv.Itoa(limit-len(all.Entries)))
+	}
 }
 
 func (f auditFlags) query(now time.Time) (url.Values, error) {
@@ -103,14 +138,16 @@ func (f auditFlags) query(now time.Time) (url.Values, error) {
 	query := url.Values{"limit": {strconv.Itoa(f.limit)}}
 	for name, value := range map[string]string{
 		"agentId": f.agent, "provider": f.provider, "event": f.event, "since": since, "until": until,
-		"cursor": f.cursor, "requestId": f.request,
+		"cursor": f.cursor, "requestId": f.request, "rule": f.rule, "code": f.code, "text": f.text,
 	} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
-	if f.minRisk != 0 {
-		query.Set("minRisk", strconv.Itoa(f.minRisk))
+	for name, value := range map[string]int{"minRisk": f.minRisk, "status": f.status} {
+		if value != 0 {
+			query.Set(name, strconv.Itoa(value))
+		}
 	}
 	return query, nil
 }
@@ -155,12 +192,29 @@ func (e auditEntry) summary() string {
 	return strings.Join(parts, " ")
 }
 
-// finding is what a table has of a finding: its rule, and what
-// `keeper scan allow` takes.
+// finding is what is shown of a finding. Its fingerprint is what `keeper scan allow`
+// takes.
 type finding struct {
+	Type        string `json:"type"`
 	Rule        string `json:"rule"`
+	Location    string `json:"location"`
+	Form        string `json:"form"`
+	Confidence  string `json:"confidence"`
 	Fingerprint string `json:"fingerprint"`
 	Exempt      bool   `json:"exempt"`
+}
+
+// sentence names the finding within a sentence.
+func (f finding) sentence() string {
+	text := f.Rule + " in " + f.Location
+	if f.Form != "" {
+		text += " (" + f.Form + ")"
+	}
+	text += ", of " + f.Confidence + " confidence"
+	if f.Exempt {
+		text += ", which an operator lets pass"
+	}
+	return text
 }
 
 func (f finding) String() string {

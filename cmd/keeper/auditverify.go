@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -34,13 +35,15 @@ func newAuditVerify(a *app) *cobra.Command {
 		Use:   "verify",
 		Short: "Prove that nothing in the log was changed, or name what was",
 		Long: `Prove that nothing in the log was edited, deleted, inserted, reordered, cut off
-or put back, or name the first bad entry and what was done to it. Verified are
-a data folder, of a keeper that runs or not, or an export with its proof file.
+or put back, or name the first bad entry and what was done to it. Verified is
+the log of the keeper that runs at --url, that in a data folder, of a keeper that
+runs or not, or an export with its proof file. In a folder the rows of the store
+are held against the log, too.
 
 Who owns the machine could write another log and sign it. Give --key as it was
 noted when keeper was set up, and as --witness the checkpoints that were kept
 elsewhere: then that shows, too.`,
-		Example: "  keeper audit verify --folder ~/.local/share/keeper\n" +
+		Example: "  keeper audit verify\n  keeper audit verify --folder ~/.local/share/keeper\n" +
 			"  keeper audit verify --export audit.ndjson --key audit.pub --witness checkpoints.txt",
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.verify(cmd.Context(), f) },
@@ -55,8 +58,8 @@ elsewhere: then that shows, too.`,
 }
 
 func (a *app) verify(ctx context.Context, f verifyFlags) error {
-	if (f.folder == "") == (f.export == "") {
-		return usagef("name what to verify: --folder FOLDER or --export FILE")
+	if f.folder != "" && f.export != "" {
+		return usagef("--folder and --export exclude each other; leave one out")
 	}
 	key, err := readAuditKey(f.key)
 	if err != nil {
@@ -66,8 +69,11 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 	if err != nil {
 		return err
 	}
-	look := a.verifyFolder
-	if f.export != "" {
+	look := a.verifyKeeper
+	switch {
+	case f.folder != "":
+		look = a.verifyFolder
+	case f.export != "":
 		look = a.verifyExport
 	}
 	return look(ctx, f, key, known)
@@ -170,6 +176,34 @@ func (a *app) verifyExport(ctx context.Context, f verifyFlags, key string, known
 	defer lines.Close()
 	e.Entries, e.Known = audit.LeavesOf(lines), known
 	return a.verdict(ctx, e, key == "", f.export, nil)
+}
+
+// verifyKeeper verifies the log of a keeper that runs, as an export that is kept
+// nowhere.
+func (a *app) verifyKeeper(ctx context.Context, _ verifyFlags, key string, known [][]byte) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	proof, err := c.open(ctx, "/audit/export/proof", nil)
+	if err != nil {
+		return err
+	}
+	defer proof.Body.Close()
+	e, named, err := audit.ReadProof(proof.Body)
+	if err != nil {
+		return err
+	}
+	if e.Key, err = audit.NewVerifier(firstOf(key, named)); err != nil {
+		return err
+	}
+	lines, err := c.open(ctx, "/audit/export?"+withRange(url.Values{}, e.First, e.Last).Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer lines.Body.Close()
+	e.Entries, e.Known = audit.LeavesOf(lines.Body), known
+	return a.verdict(ctx, e, key == "", c.base.String(), nil)
 }
 
 // verified is a verdict as scripts read it.

@@ -41,7 +41,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.BoolVar(&a.asJSON, "json", false, "print JSON for scripts instead of a table")
 	root.AddCommand(
 		newDev(a), newServe(a), newDemo(a), newRun(a),
-		newAgent(a), newToken(a), newSecret(a), newProviders(a), newAudit(a), newScan(a), newKey(a),
+		newAgent(a), newToken(a), newSecret(a), newProviders(a), newAudit(a), newExplain(a), newScan(a), newKey(a),
 		newStatus(a), newVersion(a),
 	)
 	root.Version = version()

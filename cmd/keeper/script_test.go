@@ -39,7 +39,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile,
+			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile, "shows": awaitText,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
 			"shielded": shielded, "sql": runSQL,
@@ -110,6 +110,16 @@ func awaitFile(ts *testscript.TestScript, _ bool, args []string) {
 	await(ts, args[0]+" to appear", func() bool {
 		_, err := os.Stat(file)
 		return err == nil
+	})
+}
+
+// shows FILE TEXT: waits until the text is in the file.
+func awaitText(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 2, "shows FILE TEXT")
+	file := ts.MkAbs(args[0])
+	await(ts, args[0]+" to show "+args[1], func() bool {
+		text, err := os.ReadFile(file)
+		return err == nil && strings.Contains(string(text), args[1])
 	})
 }
 

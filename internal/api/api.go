@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -66,6 +67,9 @@ type API struct {
 	logger     *slog.Logger
 	now        func() time.Time
 
+	stopping chan struct{} // closed by Stop
+	stopOnce sync.Once
+
 	all    http.Handler
 	public http.Handler
 }
@@ -83,6 +87,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
 		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		stopping: make(chan struct{}),
 	}
 	if a.logger == nil {
 		a.logger = slog.Default()
@@ -119,6 +124,9 @@ func (a *API) Handler() http.Handler { return a.all }
 // where there is another for administrators. The rest is not found there, and
 // /auth/revoke takes an agent's own tokens alone.
 func (a *API) PublicHandler() http.Handler { return a.public }
+
+// Stop ends the streams that would never end by themselves.
+func (a *API) Stop() { a.stopOnce.Do(func() { close(a.stopping) }) }
 
 func (a *API) serve(public bool) (http.Handler, error) {
 	mux := http.NewServeMux()

@@ -71,6 +71,7 @@ type keeper struct {
 	auth       *auth.Authority
 	audit      *audit.Log
 	exceptions *exception.List
+	api        *api.API
 	all        *httptest.Server
 	public     *httptest.Server
 	admin      string // the admin token
@@ -137,6 +138,7 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 		AllowedOrigins: c.origins, Registration: c.registration, Logger: logger, Now: c.now,
 	})
 	must(k.t, err)
+	k.api = a
 	k.all, k.public = httptest.NewServer(a.Handler()), httptest.NewServer(a.PublicHandler())
 }
 

@@ -287,6 +287,43 @@ type StateObject struct {
 	After  string `json:"after,omitempty"`
 }
 
+// Disputed says that a witness has seen a head of the log that is not of this one: the
+// log was put back, or somebody showed the witness another.
+type Disputed struct {
+	Witness string `json:"witness"`
+	Seen    int64  `json:"seen"`  // entries that the witness's newest head is over
+	Shown   int64  `json:"shown"` // entries that the head was over that it did not take
+}
+
+func (e Disputed) describe() facts { return facts{"audit.disputed", "", "", RiskCritical} }
+
+// Pruned says that old entries left the log, after they were exported and what was
+// exported was verified.
+type Pruned struct {
+	First  int64  `json:"first"`
+	Last   int64  `json:"last"`
+	Export string `json:"export"` // the file's name; the proof is beside it
+	SHA256 string `json:"sha256"` // of that file, in hex
+	Reason string `json:"reason"` // "age", "size" or "asked"
+}
+
+func (e Pruned) describe() facts { return facts{"audit.pruned", "", "", RiskWarning} }
+
+// ConfigChanged says that keeper was started with other settings than before.
+type ConfigChanged struct {
+	Settings []Setting `json:"settings"` // all that there are
+}
+
+// Setting is one by the digest of its value, SHA-256 in hex; Before is empty where it
+// was not recorded yet.
+type Setting struct {
+	Name   string `json:"name"`
+	Before string `json:"before,omitempty"`
+	After  string `json:"after"`
+}
+
+func (e ConfigChanged) describe() facts { return facts{"config.changed", "", "", RiskWarning} }
+
 // Refused is a refusal on one of keeper's own routes: a failed
 // authentication, a lacking scope. Count is above zero where it stands for so
 // many refusals of the same kind and source within a minute.

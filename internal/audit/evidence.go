@@ -18,14 +18,22 @@ import (
 
 const readEntries = 1000 // at once
 
-// EvidenceOf is the whole log that a store keeps.
+// EvidenceOf is the whole log that a store keeps, behind what was pruned.
 func EvidenceOf(ctx context.Context, s Store, key note.Verifier) (Evidence, error) {
 	checkpoints, err := checkpointsOf(ctx, s, 0)
 	if err != nil {
 		return Evidence{}, err
 	}
+	first, err := firstOf(ctx, s, checkpoints)
+	if err != nil {
+		return Evidence{}, err
+	}
+	left, err := treeReader{ctx, s}.ReadHashes(subtreesOf(first - 1))
+	if err != nil {
+		return Evidence{}, err
+	}
 	e := Evidence{
-		Key: key,
+		Key: key, First: first, Left: left,
 		Entries: func(yield func(Stated, error) bool) {
 			for entry, err := range entriesOf(ctx, s, 1) {
 				if !yield(Stated{Seq: entry.Seq, Leaf: Leaf(&entry), Hash: entry.Hash}, err) {
@@ -53,6 +61,46 @@ func EvidenceOf(ctx context.Context, s Store, key note.Verifier) (Evidence, erro
 	}
 	return e, nil
 }
+
+// firstOf is the number of the entry with which a log must begin: 1, or one up to that
+// behind the last that an entry, which is signed, says was pruned.
+func firstOf(ctx context.Context, s Store, checkpoints []store.Checkpoint) (int64, error) {
+	totals, err := s.AuditTotals(ctx)
+	if err != nil || totals.First <= 1 || len(checkpoints) == 0 {
+		return 1, err
+	}
+	signed := checkpoints[len(checkpoints)-1].Size
+	pruned, err := prunedBefore(ctx, s, signed+1)
+	switch {
+	case err != nil:
+		return 0, err
+	case totals.First > pruned:
+		return pruned + 1, nil
+	case (totals.First-1)%(1<<nodeLevels) != 0:
+		return 1, nil // keeper prunes in whole blocks
+	}
+	return totals.First, nil
+}
+
+// prunedBefore is the number of the last entry that the newest entry audit.pruned
+// before that of a number names; 0 where there is none.
+func prunedBefore(ctx context.Context, s Entries, seq int64) (int64, error) {
+	page, err := s.AuditEntries(ctx, store.AuditFilter{Event: Pruned{}.describe().name, Before: seq, Limit: 1})
+	for err == nil && len(page.Entries) == 0 && page.Next > 0 {
+		page, err = s.AuditEntries(ctx, store.AuditFilter{Event: Pruned{}.describe().name, Before: page.Next, Limit: 1})
+	}
+	if err != nil || len(page.Entries) == 0 {
+		return 0, err
+	}
+	var p Pruned
+	if err := json.Unmarshal(page.Entries[0].Details, &p); err != nil {
+		return 0, fmt.Errorf("reading entry %d: %w", page.Entries[0].Seq, err)
+	}
+	return p.Last, nil
+}
+
+// Pruned is the number of the last entry that was said to be pruned, 0 where none was.
+func (l *Log) Pruned(ctx context.Context) (int64, error) { return prunedBefore(ctx, l.store, 0) }
 
 // entriesOf yields the entries from one on, in order. After an error it ends.
 func entriesOf(ctx context.Context, s Entries, first int64) iter.Seq2[store.AuditEntry, error] {
@@ -114,8 +162,8 @@ type proofLine struct {
 
 // WriteProof writes what verifies an export of the entries first to last: the
 // checkpoints over them, the hashes that lead from them to the checkpoints, and the
-// hash of each entry's leaf as it was recorded. A last of 0 means the newest, whose
-// number is returned. The error wraps store.ErrNotFound where there are no such
+// hash of each entry's leaf as it was recorded. A first of 0 means the first that is kept,
+// a last of 0 the newest, whose number is returned. The error wraps store.ErrNotFound where there are no such
 // entries.
 func (l *Log) WriteProof(ctx context.Context, w io.Writer, first, last int64) (int64, error) {
 	head, err := l.freshHead(ctx)
@@ -123,10 +171,20 @@ func (l *Log) WriteProof(ctx context.Context, w io.Writer, first, last int64) (i
 		return 0, err
 	}
 	if last == 0 {
-		last = head.size
+		last = head.Size
 	}
-	if first < 1 || last < first || last > head.size {
-		return 0, fmt.Errorf("proving entries %d to %d of %d: %w", first, last, head.size, store.ErrNotFound)
+	totals, err := l.Totals(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if first == 0 {
+		first = totals.First
+	}
+	if first < totals.First {
+		return 0, fmt.Errorf("proving entries %d to %d: those before %d were pruned: %w", first, last, totals.First, store.ErrNotFound)
+	}
+	if first < 1 || last < first || last > head.Size {
+		return 0, fmt.Errorf("proving entries %d to %d of %d: %w", first, last, head.Size, store.ErrNotFound)
 	}
 	checkpoints, err := l.proofCheckpoints(ctx, first, last, head)
 	if err != nil {
@@ -151,12 +209,12 @@ func (l *Log) WriteProof(ctx context.Context, w io.Writer, first, last int64) (i
 }
 
 // proofCheckpoints are those that end among the entries, and one over all of them.
-func (l *Log) proofCheckpoints(ctx context.Context, first, last int64, head *signedHead) (all []store.Checkpoint, err error) {
+func (l *Log) proofCheckpoints(ctx context.Context, first, last int64, head *Head) (all []store.Checkpoint, err error) {
 	stored, err := checkpointsOf(ctx, l.store, first-1)
 	if err != nil {
 		return nil, fmt.Errorf("proving entries %d to %d: %w", first, last, err)
 	}
-	for _, c := range append(stored, store.Checkpoint{Size: head.size, Note: head.note}) {
+	for _, c := range append(stored, store.Checkpoint{Size: head.Size, Note: head.Note}) {
 		all = append(all, c)
 		if c.Size >= last {
 			break

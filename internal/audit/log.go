@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -81,9 +82,9 @@ type Log struct {
 
 	markEntries  int64
 	markInterval time.Duration
-	key          atomic.Pointer[Key]        // nil until Sign
-	head         atomic.Pointer[signedHead] // nil until there is one
-	state        atomic.Pointer[stateNow]   // nil: not said
+	key          atomic.Pointer[Key] // nil until Sign
+	head         heads
+	state        atomic.Pointer[stateNow] // nil: not said
 }
 
 // Open reads where the log stands and starts its writer. No checkpoint is signed
@@ -269,6 +270,12 @@ func (l *Log) After(ctx context.Context, seq int64, limit int) ([]store.AuditEnt
 		return nil, fmt.Errorf("reading the audit log: %w", err)
 	}
 	return entries, nil
+}
+
+// From yields the entries from the one of number first on, oldest first, up to the
+// newest. After an error it ends.
+func (l *Log) From(ctx context.Context, first int64) iter.Seq2[store.AuditEntry, error] {
+	return entriesOf(ctx, l.store, first)
 }
 
 // Await returns as soon as an entry is durable that follows seq, with the number

@@ -123,7 +123,7 @@ func (d *disk) AuditAfter(_ context.Context, seq int64, limit int) ([]store.Audi
 func (d *disk) AuditTotals(context.Context) (store.AuditTotals, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return store.AuditTotals{Entries: int64(len(d.entries)), LastSeq: int64(len(d.entries))}, d.blind
+	return store.AuditTotals{Entries: int64(len(d.entries)), First: int64(min(1, len(d.entries))), LastSeq: int64(len(d.entries))}, d.blind
 }
 
 func (d *disk) set(change func(*disk)) {

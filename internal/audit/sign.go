@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -12,18 +13,60 @@ import (
 	"github.com/superinstance/keeper/internal/store"
 )
 
-// signedHead is the last checkpoint that was stored.
-type signedHead struct {
-	size int64
-	note []byte
+// Head is a signed head of the log.
+type Head struct {
+	Size int64 // how many entries it is over
+	Note []byte
+}
+
+// heads is the last checkpoint that was stored, of which others wait for the next.
+type heads struct {
+	mu   sync.Mutex    // guards all below
+	last *Head         // nil until there is one
+	next chan struct{} // closed when last changes
+}
+
+func (h *heads) store(head *Head) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = head
+	if h.next != nil {
+		close(h.next)
+		h.next = nil
+	}
+}
+
+func (h *heads) load() (last *Head, next <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.next == nil {
+		h.next = make(chan struct{})
+	}
+	return h.last, h.next
 }
 
 // marked is the size of the last checkpoint, 0 where there is none.
 func (l *Log) marked() int64 {
-	if h := l.head.Load(); h != nil {
-		return h.size
+	if h, _ := l.head.load(); h != nil {
+		return h.Size
 	}
 	return 0
+}
+
+// AwaitHead returns the newest signed head as soon as it is over more than size
+// entries. It returns ctx's error when that ends first.
+func (l *Log) AwaitHead(ctx context.Context, size int64) (Head, error) {
+	for {
+		h, next := l.head.load()
+		if h != nil && h.Size > size {
+			return *h, nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return Head{}, context.Cause(ctx)
+		}
+	}
 }
 
 // Sign holds the log against its last checkpoint, and from then on signs checkpoints
@@ -40,10 +83,10 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 	case err != nil:
 		return fmt.Errorf("opening the audit log: %w", err)
 	default:
-		if signed, err = l.agrees(ctx, last, key); err != nil {
+		if signed, err = l.agrees(ctx, last.Note, key); err != nil {
 			return fmt.Errorf("opening the audit log: %w", err)
 		}
-		l.head.Store(&signedHead{last.Size, last.Note})
+		l.head.store(&Head{last.Size, last.Note})
 	}
 	if err := l.closeUnknown(ctx, last); err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
@@ -59,9 +102,15 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 	return l.mark(ctx)
 }
 
-// agrees returns a stored checkpoint if the log is the one of which it speaks.
-func (l *Log) agrees(ctx context.Context, stored store.Checkpoint, key *Key) (Checkpoint, error) {
-	c, err := OpenCheckpoint(stored.Note, key.verifier)
+// Continues returns a checkpoint of this log's key if the log goes on from the one of
+// which it speaks. The error wraps ErrTampered where it does not.
+func (l *Log) Continues(ctx context.Context, signed []byte) (Checkpoint, error) {
+	return l.agrees(ctx, signed, l.key.Load())
+}
+
+// agrees returns a checkpoint if the log is the one of which it speaks.
+func (l *Log) agrees(ctx context.Context, signed []byte, key *Key) (Checkpoint, error) {
+	c, err := OpenCheckpoint(signed, key.verifier)
 	if err != nil {
 		return c, err
 	}
@@ -92,18 +141,18 @@ func (l *Log) Checkpoint(ctx context.Context) (signed []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.note, nil
+	return h.Note, nil
 }
 
-func (l *Log) freshHead(ctx context.Context) (*signedHead, error) {
+func (l *Log) freshHead(ctx context.Context) (*Head, error) {
 	last, _ := l.durable.get()
 	if l.marked() < last {
 		if err := l.mark(ctx); err != nil {
 			return nil, err
 		}
 	}
-	h := l.head.Load()
-	if h == nil || h.size < last {
+	h, _ := l.head.load()
+	if h == nil || h.Size < last {
 		return nil, fmt.Errorf("%w: no checkpoint could be written", ErrUnavailable)
 	}
 	return h, nil
@@ -132,8 +181,8 @@ func (l *Log) Prove(ctx context.Context, seq int64) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	if seq < 1 || seq > h.size {
-		return Proof{}, fmt.Errorf("proving entry %d of %d: %w", seq, h.size, store.ErrNotFound)
+	if seq < 1 || seq > h.Size {
+		return Proof{}, fmt.Errorf("proving entry %d of %d: %w", seq, h.Size, store.ErrNotFound)
 	}
 	found, err := l.After(ctx, seq-1, 1)
 	if err != nil {
@@ -142,11 +191,11 @@ func (l *Log) Prove(ctx context.Context, seq int64) (Proof, error) {
 	if len(found) != 1 || found[0].Seq != seq {
 		return Proof{}, fmt.Errorf("proving entry %d: %w", seq, store.ErrNotFound)
 	}
-	path, err := tlog.ProveRecord(h.size, seq-1, treeReader{ctx, l.store})
+	path, err := tlog.ProveRecord(h.Size, seq-1, treeReader{ctx, l.store})
 	if err != nil {
 		return Proof{}, fmt.Errorf("proving entry %d: %w", seq, err)
 	}
-	return Proof{Index: seq - 1, Leaf: Leaf(&found[0]), Path: path, Checkpoint: h.note}, nil
+	return Proof{Index: seq - 1, Leaf: Leaf(&found[0]), Path: path, Checkpoint: h.Note}, nil
 }
 
 // Consistency shows that the log of which a checkpoint speaks goes on from the one
@@ -157,14 +206,24 @@ func (l *Log) Consistency(ctx context.Context, size int64) (path []tlog.Hash, si
 	if err != nil {
 		return nil, nil, err
 	}
-	if size < 1 || size > h.size {
-		return nil, nil, fmt.Errorf("proving that the log of %d entries goes on from %d: %w", h.size, size, store.ErrNotFound)
+	if size < 1 || size > h.Size {
+		return nil, nil, fmt.Errorf("proving that the log of %d entries goes on from %d: %w", h.Size, size, store.ErrNotFound)
 	}
-	path, err = tlog.ProveTree(h.size, size, treeReader{ctx, l.store})
+	path, err = l.ConsistencyBetween(ctx, size, h.Size)
+	return path, h.Note, err
+}
+
+// ConsistencyBetween is the proof of RFC 6962 section 2.1.2 that the log of the first
+// to entries goes on from that of the first from ones.
+func (l *Log) ConsistencyBetween(ctx context.Context, from, to int64) ([]tlog.Hash, error) {
+	path, err := tlog.ProveTree(to, from, treeReader{ctx, l.store})
+	if pruned, _ := l.Pruned(ctx); err != nil && from < pruned {
+		return nil, fmt.Errorf("proving that the log goes on from entry %d, which was pruned: %w", from, store.ErrNotFound)
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("proving that the log goes on from entry %d: %w", size, err)
+		return nil, fmt.Errorf("proving that the log goes on from entry %d: %w", from, err)
 	}
-	return path, h.note, nil
+	return path, nil
 }
 
 // CheckProof says whether a proof shows that the leaf is that of the entry of a

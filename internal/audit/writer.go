@@ -284,5 +284,5 @@ func (w *writer) mark() {
 		w.wake(retryAfter)
 		return
 	}
-	w.log.head.Store(&signedHead{size: c.Size, note: signed})
+	w.log.head.store(&Head{Size: c.Size, Note: signed})
 }

@@ -293,6 +293,7 @@ func (s *Server) quiesce(ctx context.Context) (reason string) {
 	for _, l := range s.listeners {
 		idle.Go(func() { _ = l.http.Shutdown(grace) }) // its error is grace's, which is looked at below
 	}
+	s.api.Stop()
 	s.proxy.Stop(grace)
 	idle.Wait()
 	if grace.Err() == nil {

@@ -44,6 +44,14 @@ func (f *AuditFilter) LooksIntoDetails() bool {
 	return f.Rule != "" || f.Code != "" || f.Status != 0 || f.Text != ""
 }
 
+// Matches says whether the filter selects the entry, whatever Before and Limit are.
+func (f *AuditFilter) Matches(e *AuditEntry) bool {
+	is := func(want, value string) bool { return want == "" || want == value }
+	return is(f.AgentID, e.AgentID) && is(f.Provider, e.Provider) && is(f.Event, e.Event) && is(f.RequestID, e.RequestID) &&
+		e.Risk >= f.MinRisk && (f.Since.IsZero() || !e.Time.Before(f.Since)) && (f.Until.IsZero() || e.Time.Before(f.Until)) &&
+		f.MatchesDetails(e)
+}
+
 // MatchesDetails says whether the filter selects the entry by its details. Rules and
 // codes are told apart by case, the text is not.
 func (f *AuditFilter) MatchesDetails(e *AuditEntry) bool {

@@ -214,10 +214,11 @@ type AuditPage struct {
 	Next int64
 }
 
-// AuditTotals are the log's figures.
+// AuditTotals are the log's figures. Those that were pruned count.
 type AuditTotals struct {
 	Entries  int64
 	HighRisk int64 // of risk 1 or 2
+	First    int64 // Seq of the first entry that is kept; 0: there is none
 	LastSeq  int64
 }
 

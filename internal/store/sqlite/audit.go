@@ -21,10 +21,10 @@ func (db *DB) AuditTotals(ctx context.Context) (store.AuditTotals, error) {
 	// One statement reads one state of the log.
 	err := db.readers.QueryRowContext(ctx, `
 		WITH newest (block) AS (SELECT max(block) FROM audit_blocks)
-		SELECT coalesce((SELECT max(seq) FROM audit), 0),
+		SELECT coalesce((SELECT min(seq) FROM audit), 0), coalesce((SELECT max(seq) FROM audit), 0),
 			coalesce((SELECT high_risk FROM audit_blocks WHERE audit_blocks.block = newest.block), 0) +
 			(SELECT count(*) FROM audit WHERE seq > coalesce((newest.block + 1) * ?, 0) AND risk > 0)
-		FROM newest`, blockEntries).Scan(&t.LastSeq, &t.HighRisk)
+		FROM newest`, blockEntries).Scan(&t.First, &t.LastSeq, &t.HighRisk)
 	if err != nil {
 		return store.AuditTotals{}, fmt.Errorf("reading the audit log's totals: %w", err)
 	}

@@ -249,7 +249,7 @@ var auditTests = map[string]func(*testing.T, *bench){
 				want.HighRisk += int64(cmp.Compare(e.Risk, 0))
 			}
 			want.LastSeq += int64(len(batch))
-			want.Entries = want.LastSeq
+			want.Entries, want.First = want.LastSeq, 1
 			check()
 		}
 		b.reopen(t)

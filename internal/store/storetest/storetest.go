@@ -87,9 +87,16 @@ type Tree interface {
 	LastCheckpoint(ctx context.Context) (store.Checkpoint, error)
 }
 
+// Prune is what a database does with old entries of the audit log.
+type Prune interface {
+	PruneAudit(ctx context.Context, last int64) error
+	UsedBytes(ctx context.Context) (int64, error)
+}
+
 // Store is all that a database does.
 type Store interface {
 	Tree
+	Prune
 	Agents
 	Tokens
 	Revocations
@@ -110,7 +117,7 @@ type Database func(t *testing.T) (open func() Store)
 // Run runs the suite. Each of its tests has a database of its own.
 func Run(t *testing.T, database Database) {
 	for _, tests := range []map[string]func(*testing.T, *bench){
-		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, cursorTests, auditTests, concurrencyTests,
+		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, cursorTests, auditTests, prunedTests, concurrencyTests,
 	} {
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {

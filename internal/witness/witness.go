@@ -1,0 +1,267 @@
+// Package witness keeps the signed heads of the audit log where whoever owns keeper's
+// machine cannot change them: in files on other disks, and at witnesses that speak
+// C2SP's tlog-witness protocol. Its one invariant: a witness that has seen a head of
+// which the log is no continuation is never shown another one. It holds no secret and
+// never imports the vault, the scanner, the proxy or a database.
+package witness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/netguard"
+)
+
+const (
+	retryMin = time.Second
+	retryMax = time.Minute
+	timeout  = 10 * time.Second // of one try
+)
+
+// Log is the audit log.
+type Log interface {
+	// AwaitHead returns the newest signed head as soon as it is over more than size
+	// entries.
+	AwaitHead(ctx context.Context, size int64) (audit.Head, error)
+	// ConsistencyBetween is the proof of RFC 6962 section 2.1.2.
+	ConsistencyBetween(ctx context.Context, from, to int64) ([]tlog.Hash, error)
+	// Continues says whether the log is a continuation of the one whose signed head is
+	// given. The error wraps audit.ErrTampered where it is not.
+	Continues(ctx context.Context, signed []byte) (audit.Checkpoint, error)
+	// Record appends an event.
+	Record(ctx context.Context, e audit.Event) error
+}
+
+// Config is what a Set needs. Log is required.
+type Config struct {
+	Log   Log
+	Files []string // that heads are appended to; made where they are missing
+	// URLs are the add-checkpoint addresses of witnesses: https, or http on loopback.
+	URLs   []string
+	Logger *slog.Logger // nil: slog.Default
+	Client *http.Client // nil: one that follows no redirect
+}
+
+// Status is how it stands with one witness.
+type Status struct {
+	Name    string    // the file's path, or the URL's host
+	Size    int64     // entries that its newest head is over; 0: none yet
+	Problem string    // why it gets none at present; empty: it does
+	Since   time.Time // of the problem
+}
+
+// place is where heads are kept.
+type place interface {
+	// put keeps a head, which is over more entries than the one before it.
+	put(ctx context.Context, h audit.Head) error
+}
+
+// Set shows each head to all witnesses, each at its own speed: one that is slow is
+// shown the newest. It is safe for concurrent use.
+type Set struct {
+	log     Log
+	logger  *slog.Logger
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	all     []*witness
+}
+
+// witness is one of them.
+type witness struct {
+	place place
+
+	mu     sync.Mutex // guards status
+	status Status
+}
+
+// Open holds the log against what files have kept, and begins to show heads. The error
+// names the field and the mend; it wraps audit.ErrTampered where the log is no
+// continuation of what a file has kept.
+func Open(ctx context.Context, c Config) (*Set, error) {
+	s := &Set{log: c.Log, logger: c.Logger}
+	if s.logger == nil {
+		s.logger = slog.Default()
+	}
+	for i, path := range c.Files {
+		kept, size, err := openFile(ctx, c.Log, path)
+		if err != nil {
+			return nil, fmt.Errorf("audit.witnesses.files[%d]: %w", i, err)
+		}
+		s.all = append(s.all, &witness{place: kept, status: Status{Name: path, Size: size}})
+	}
+	for i, address := range c.URLs {
+		u, err := parse(address)
+		if err != nil {
+			return nil, fmt.Errorf("audit.witnesses.urls[%d]: %w", i, err)
+		}
+		s.all = append(s.all, &witness{place: newRemote(c, u), status: Status{Name: u.Host}})
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	for _, w := range s.all {
+		s.running.Go(func() { s.show(run, w) })
+	}
+	return s, nil
+}
+
+func parse(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil {
+		return nil, errors.New("want the address of a witness, such as https://witness.example.com/add-checkpoint, without user and password")
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !netguard.IsLoopback(hostPort(u))) {
+		return nil, errors.New("want an https address: what a witness says must come from it")
+	}
+	return u, nil
+}
+
+func hostPort(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	return u.Host + ":80"
+}
+
+// show gives a witness each head that it can take, until ctx ends.
+func (s *Set) show(ctx context.Context, w *witness) {
+	wait := retryMin
+	for shown := w.read().Size; ; {
+		h, err := s.log.AwaitHead(ctx, shown)
+		if err != nil {
+			return // it ends
+		}
+		try, cancel := context.WithTimeout(ctx, timeout)
+		err = w.place.put(try, h)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		s.note(ctx, w, h, err)
+		if err == nil {
+			shown, wait = h.Size, retryMin
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait/2 + rand.N(wait)):
+		}
+		wait = min(2*wait, retryMax)
+	}
+}
+
+// note says what came of showing a head: in the operator's log once for each trouble,
+// and in the audit log where a witness has seen another one.
+func (s *Set) note(ctx context.Context, w *witness, h audit.Head, err error) {
+	w.mu.Lock()
+	before := w.status.Problem
+	switch {
+	case err == nil:
+		w.status.Size, w.status.Problem, w.status.Since = h.Size, "", time.Time{}
+	case before == "":
+		w.status.Since = time.Now().UTC()
+		fallthrough
+	default:
+		w.status.Problem = problem(err)
+	}
+	now := w.status
+	w.mu.Unlock()
+	switch {
+	case now.Problem == before:
+	case now.Problem == "":
+		s.logger.InfoContext(ctx, "audit witness is shown heads again", "witness", now.Name)
+	default:
+		s.logger.ErrorContext(ctx, "audit witness takes no head", "witness", now.Name, "problem", now.Problem)
+		var seen *disputeError
+		if errors.As(err, &seen) {
+			s.dispute(ctx, now.Name, seen, h)
+		}
+	}
+}
+
+func (s *Set) dispute(ctx context.Context, name string, seen *disputeError, h audit.Head) {
+	err := s.log.Record(ctx, audit.Disputed{Witness: name, Seen: seen.size, Shown: h.Size})
+	if err != nil {
+		s.logger.ErrorContext(ctx, "dispute not audited", "error", err)
+	}
+}
+
+func (w *witness) read() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.status
+}
+
+// Status is how it stands with each witness, in the order of the Config.
+func (s *Set) Status() (all []Status) {
+	for _, w := range s.all {
+		all = append(all, w.read())
+	}
+	return all
+}
+
+// Close shows the newest head to those that can take it until ctx ends.
+func (s *Set) Close(ctx context.Context) error {
+	for _, w := range s.all {
+		now, cancel := context.WithCancel(ctx)
+		cancel() // it waits for no other head
+		h, err := s.log.AwaitHead(now, w.read().Size)
+		if err == nil && w.read().Problem == "" {
+			s.await(ctx, w, h.Size)
+		}
+	}
+	s.cancel()
+	s.running.Wait()
+	return nil
+}
+
+// await returns when a witness has a head of that size, is in trouble, or ctx ends.
+func (s *Set) await(ctx context.Context, w *witness, size int64) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for now := w.read(); now.Size < size && now.Problem == ""; now = w.read() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// disputeError says that a witness has seen a head that is not of this log.
+type disputeError struct{ size int64 }
+
+func (e *disputeError) Error() string {
+	return fmt.Sprintf("the witness has seen a head over %d entries that is not of this log: it was put back, or another one was shown", e.size)
+}
+
+// Unwrap implements errors.
+func (e *disputeError) Unwrap() error { return audit.ErrTampered }
+
+// problem is what anyone may know of an error: what a witness answers, and addresses,
+// stay out of it.
+func problem(err error) string {
+	var seen *disputeError
+	var answered *statusError
+	switch {
+	case errors.As(err, &seen):
+		return seen.Error()
+	case errors.As(err, &answered):
+		return answered.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "it does not answer in time"
+	case errors.Is(err, errFile):
+		return "its file cannot be written"
+	}
+	return "it cannot be reached"
+}

@@ -1,0 +1,299 @@
+package witness_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/store"
+	"github.com/superinstance/keeper/internal/store/sqlite"
+	"github.com/superinstance/keeper/internal/witness"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newKey(t *testing.T) *audit.Key {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	key, err := audit.NewKey("keeper.test/1", private)
+	must(t, err)
+	return key
+}
+
+// openLog opens the log in a folder.
+func openLog(t *testing.T, dir string, key *audit.Key) *audit.Log {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), dir, quiet)
+	must(t, err)
+	log, err := audit.Open(t.Context(), audit.Config{Store: db, Logger: quiet})
+	must(t, err)
+	must(t, log.Sign(t.Context(), key, nil))
+	t.Cleanup(func() { must(t, errors.Join(log.Close(context.Background()), db.Close())) })
+	return log
+}
+
+func write(t *testing.T, log *audit.Log, n int) []byte {
+	t.Helper()
+	for range n {
+		must(t, log.Record(t.Context(), audit.KeeperStarted{Version: "1"}))
+	}
+	signed, err := log.Checkpoint(t.Context())
+	must(t, err)
+	return signed
+}
+
+// remote is a witness as C2SP's tlog-witness has it.
+type remote struct {
+	t   *testing.T
+	key note.Verifier
+	*httptest.Server
+
+	mu    sync.Mutex // guards all below
+	tree  tlog.Tree
+	heads [][]byte
+	down  bool
+	taken chan struct{} // a value for each head
+}
+
+func newRemote(t *testing.T, key *audit.Key) *remote {
+	t.Helper()
+	verifier, err := audit.NewVerifier(key.Public())
+	must(t, err)
+	r := &remote{t: t, key: verifier, taken: make(chan struct{}, 1000)}
+	r.Server = httptest.NewServer(http.HandlerFunc(r.add))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func (r *remote) add(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.down {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return
+	}
+	head, signed, _ := bytes.Cut(body, []byte("\n\n"))
+	lines := strings.Split(string(head), "\n")
+	var old int64
+	if _, err := fmt.Sscanf(lines[0], "old %d", &old); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	c, err := audit.OpenCheckpoint(signed, r.key)
+	if err != nil {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	if old != r.tree.N {
+		w.Header().Set("Content-Type", "text/x.tlog.size")
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprintf(w, "%d\n", r.tree.N)
+		return
+	}
+	var proof tlog.TreeProof
+	for _, line := range lines[1:] {
+		hash, err := base64.StdEncoding.DecodeString(line)
+		if err != nil || len(hash) != tlog.HashSize {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		proof = append(proof, tlog.Hash(hash))
+	}
+	if old > 0 && tlog.CheckTree(proof, c.Size, c.Root, old, r.tree.Hash) != nil {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		return
+	}
+	r.tree, r.heads = tlog.Tree{N: c.Size, Hash: c.Root}, append(r.heads, signed)
+	r.taken <- struct{}{}
+	fmt.Fprintln(w, "— witness.test AAAA")
+}
+
+// await returns when the witness has a head over so many entries.
+func (r *remote) await(size int64) {
+	r.t.Helper()
+	late := time.After(30 * time.Second)
+	for {
+		r.mu.Lock()
+		n := r.tree.N
+		r.mu.Unlock()
+		if n >= size {
+			return
+		}
+		select {
+		case <-r.taken:
+		case <-late:
+			r.t.Fatalf("the witness has a head over %d entries, want %d", n, size)
+		}
+	}
+}
+
+func openSet(t *testing.T, c witness.Config) *witness.Set {
+	t.Helper()
+	c.Logger = quiet
+	s, err := witness.Open(t.Context(), c)
+	must(t, err)
+	return s
+}
+
+func sizeOf(t *testing.T, key *audit.Key, signed []byte) int64 {
+	t.Helper()
+	verifier, err := audit.NewVerifier(key.Public())
+	must(t, err)
+	c, err := audit.OpenCheckpoint(signed, verifier)
+	must(t, err)
+	return c.Size
+}
+
+func TestHeadsReachFilesAndWitnessesAsTheyAreMade(t *testing.T) {
+	key, file := newKey(t), filepath.Join(t.TempDir(), "heads.txt")
+	log, far := openLog(t, t.TempDir(), key), newRemote(t, key)
+	s := openSet(t, witness.Config{Log: log, Files: []string{file}, URLs: []string{far.URL}})
+	for range 5 {
+		far.await(sizeOf(t, key, write(t, log, 3)))
+	}
+	must(t, s.Close(t.Context()))
+	b, err := os.ReadFile(file)
+	must(t, err)
+	kept := audit.SplitCheckpoints(b)
+	if len(kept) == 0 || sizeOf(t, key, kept[len(kept)-1]) != far.tree.N {
+		t.Errorf("the file ends with another head than the witness's, over %d entries:\n%s", far.tree.N, b)
+	}
+	for i := 1; i < len(kept); i++ {
+		if sizeOf(t, key, kept[i-1]) >= sizeOf(t, key, kept[i]) {
+			t.Errorf("head %d of the file is over no more entries than the one before it", i)
+		}
+	}
+	for _, now := range s.Status() {
+		if now.Size != far.tree.N || now.Problem != "" {
+			t.Errorf("status of %s: got size %d, problem %q; want %d and none", now.Name, now.Size, now.Problem, far.tree.N)
+		}
+	}
+}
+
+func TestAWitnessThatComesBackIsShownTheNewestHead(t *testing.T) {
+	key := newKey(t)
+	log, far := openLog(t, t.TempDir(), key), newRemote(t, key)
+	first := openSet(t, witness.Config{Log: log, URLs: []string{far.URL}})
+	far.await(sizeOf(t, key, write(t, log, 2)))
+	must(t, first.Close(t.Context()))
+	far.mu.Lock()
+	far.down = true
+	far.mu.Unlock()
+	s := openSet(t, witness.Config{Log: log, URLs: []string{far.URL}})
+	defer s.Close(t.Context())
+	want := sizeOf(t, key, write(t, log, 7))
+	for s.Status()[0].Problem == "" {
+		time.Sleep(time.Millisecond) // it is on another goroutine, behind a socket
+	}
+	if got := s.Status()[0].Problem; got != "it answered 502" {
+		t.Errorf("problem: got %q, want %q", got, "it answered 502")
+	}
+	far.mu.Lock()
+	far.down = false
+	far.mu.Unlock()
+	far.await(want) // it knows of a head that this keeper did not show it
+}
+
+func TestALogThatWasPutBackIsNotShownButDisputed(t *testing.T) {
+	key, far := newKey(t), (*remote)(nil)
+	far = newRemote(t, key)
+	long := openLog(t, t.TempDir(), key)
+	s := openSet(t, witness.Config{Log: long, URLs: []string{far.URL}})
+	far.await(sizeOf(t, key, write(t, long, 9)))
+	must(t, s.Close(t.Context()))
+	for name, entries := range map[string]int{"shorter": 3, "as long, of other entries": 20} {
+		other := openLog(t, t.TempDir(), key)
+		s := openSet(t, witness.Config{Log: other, URLs: []string{far.URL}})
+		write(t, other, entries)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		var seq int64
+		for disputed := false; !disputed; {
+			last, err := other.Await(ctx, seq)
+			must(t, err)
+			page, err := other.Entries(ctx, store.AuditFilter{Event: "audit.disputed", Limit: 1})
+			must(t, err)
+			disputed, seq = len(page.Entries) == 1 && page.Entries[0].Risk == 2, last
+		}
+		cancel()
+		if got := s.Status()[0].Problem; !strings.Contains(got, "not of this log") {
+			t.Errorf("%s: got problem %q, want that the witness has seen another log", name, got)
+		}
+		must(t, s.Close(t.Context()))
+	}
+	if len(far.heads) == 0 || far.tree.N != sizeOf(t, key, far.heads[len(far.heads)-1]) || far.tree.N != 9 {
+		t.Errorf("the witness took a head of another log: it is at %d, want 9", far.tree.N)
+	}
+}
+
+func TestAFileThatKeptAnotherLogsHeadStopsTheStart(t *testing.T) {
+	key, file := newKey(t), filepath.Join(t.TempDir(), "heads.txt")
+	long := openLog(t, t.TempDir(), key)
+	for _, entries := range []int{5, 4} {
+		s := openSet(t, witness.Config{Log: long, Files: []string{file}})
+		write(t, long, entries)
+		must(t, s.Close(t.Context()))
+	}
+	for name, entries := range map[string]int{"shorter": 3, "as long, of other entries": 20} {
+		other := openLog(t, t.TempDir(), key)
+		write(t, other, entries)
+		if _, err := witness.Open(t.Context(), witness.Config{Log: other, Files: []string{file}, Logger: quiet}); !errors.Is(err, audit.ErrTampered) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: got %v, want %v that names the file", name, err, audit.ErrTampered)
+		}
+	}
+	// What a crash left of a head is none.
+	torn, err := os.ReadFile(file)
+	must(t, err)
+	must(t, os.WriteFile(file, torn[:len(torn)-40], 0o600))
+	must(t, openSet(t, witness.Config{Log: long, Files: []string{file}}).Close(t.Context()))
+}
+
+func TestAFileOfSomethingElseIsLeftAlone(t *testing.T) {
+	log, file := openLog(t, t.TempDir(), newKey(t)), filepath.Join(t.TempDir(), "precious.txt")
+	const precious = "precious\n\nmore of it\n"
+	must(t, os.WriteFile(file, []byte(precious), 0o600))
+	if _, err := witness.Open(t.Context(), witness.Config{Log: log, Files: []string{file}, Logger: quiet}); err == nil || !strings.Contains(err.Error(), "name another file") {
+		t.Errorf("got %v, want an error that names the mend", err)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != precious {
+		t.Errorf("got %q and %v, want it untouched", b, err)
+	}
+}
+
+func TestAddressesThatAreNoWitnessesAreRefused(t *testing.T) {
+	log := openLog(t, t.TempDir(), newKey(t))
+	for _, address := range []string{"", "witness", "http://witness.example.com/", "ftp://127.0.0.1/", "https://user:pass@witness.example.com/"} {
+		_, err := witness.Open(t.Context(), witness.Config{Log: log, URLs: []string{address}, Logger: quiet})
+		if err == nil || !strings.Contains(err.Error(), "audit.witnesses.urls[0]") || strings.Contains(err.Error(), "pass@") {
+			t.Errorf("%q: got %v, want an error that names the field", address, err)
+		}
+	}
+}
