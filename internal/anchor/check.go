@@ -128,6 +128,25 @@ func (s *Store) undo(changes []audit.StateObject) (b before, holds bool) {
 	return b, true
 }
 
+// Restate records the whole state again, for a log whose older entries leave it.
+func (s *Store) Restate(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.resolve(ctx); err != nil {
+		return err
+	}
+	var all []audit.StateObject
+	for _, k := range s.state.sorted() {
+		all = append(all, audit.StateObject{Kind: k.kind, ID: k.id, Before: s.state[k], After: s.state[k]})
+	}
+	for some := range slices.Chunk(all, objectsAnEntry) {
+		if err := s.log.Record(ctx, audit.StateChanged{Objects: some, Why: "said again, since older entries leave the log"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // recordAll records the whole state, for a log that says nothing of it yet.
 func (s *Store) recordAll(ctx context.Context) error {
 	for some := range slices.Chunk(state{}.differences(s.state), objectsAnEntry) {

@@ -1,8 +1,8 @@
 // Package witness keeps the signed heads of the audit log where whoever owns keeper's
 // machine cannot change them: in files on other disks, and at witnesses that speak
 // C2SP's tlog-witness protocol. Its one invariant: a witness that has seen a head of
-// which the log is no continuation is never shown another one. It holds no secret and
-// never imports the vault, the scanner, the proxy or a database.
+// which the log is no continuation is never shown another one. It never
+// imports the vault, the scanner, the proxy or a database.
 package witness
 
 import (
