@@ -58,6 +58,8 @@ type Config struct {
 	ScanRules []ScanRule `yaml:"scanRules"`
 	// Limits bound what callers can take.
 	Limits LimitsConfig `yaml:"limits"`
+	// Audit is what becomes of the audit log, beside being kept in the data folder.
+	Audit AuditConfig `yaml:"audit"`
 	// AllowedOrigins are web origins that may call keeper from a browser.
 	AllowedOrigins []string `yaml:"allowedOrigins"`
 	// Log says how keeper logs to standard error.
@@ -185,6 +187,9 @@ func (c Config) check() error {
 		if limit.value < 0 {
 			return fmt.Errorf("limits.%s: it is below zero; leave it out for the default", limit.name)
 		}
+	}
+	if err := c.Audit.check(); err != nil {
+		return err
 	}
 	if len(c.TLS.Names) > 0 && !c.TLS.OwnCA {
 		return errors.New("tls.names: they are for the certificate that keeper makes; set tls.ownCA as well, or leave them out")

@@ -87,6 +87,9 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
 		Version: version(), Logger: logger,
 	}
+	if out.Audit, err = c.Audit.server(); err != nil {
+		return server.Config{}, err
+	}
 	if out.AdminToken, err = a.adminToken(c.AdminTokenFile); err != nil {
 		return server.Config{}, err
 	}

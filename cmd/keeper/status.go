@@ -2,11 +2,31 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 )
+
+// outlet is where the audit log leaves keeper.
+type outlet struct {
+	Kind, Name, Problem string
+	Seq, Behind         int64
+	Since               time.Time
+}
+
+func (o outlet) state() string {
+	text := "well"
+	if o.Problem != "" {
+		text = o.Problem + " since " + when(o.Since)
+	}
+	if o.Behind > 0 {
+		text += fmt.Sprintf(", %d entries behind", o.Behind)
+	}
+	return text
+}
 
 func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -29,18 +49,24 @@ func newStatus(a *app) *cobra.Command {
 			}
 			var status struct {
 				Agents, Secrets, AuditEntries, HighRiskEvents int64
+
+				AuditOutlets []outlet
 			}
 			rawStatus, err := c.call(cmd.Context(), http.MethodGet, "/status", nil, &status)
 			if err != nil {
 				return err
 			}
 			return a.show(map[string]json.RawMessage{"health": rawHealth, "status": rawStatus}, func() error {
-				return table(a.out, []string{"FIELD", "VALUE"}, [][]string{
+				rows := [][]string{
 					{"url", c.base.String()}, {"health", health.Status}, {"version", health.Version},
 					{"agents", strconv.FormatInt(status.Agents, 10)}, {"secrets", strconv.FormatInt(status.Secrets, 10)},
 					{"audit entries", strconv.FormatInt(status.AuditEntries, 10)},
 					{"of risk 1 or 2", strconv.FormatInt(status.HighRiskEvents, 10)},
-				})
+				}
+				for _, o := range status.AuditOutlets {
+					rows = append(rows, []string{"audit " + o.Kind + " " + o.Name, o.state()})
+				}
+				return table(a.out, []string{"FIELD", "VALUE"}, rows)
 			})
 		},
 	}

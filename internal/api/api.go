@@ -35,7 +35,9 @@ type Config struct {
 	Exceptions *exception.List
 	Audit      *audit.Log
 	// Ready reports why a call could not be served now; nil where it could.
-	Ready   func(ctx context.Context) error
+	Ready func(ctx context.Context) error
+	// Outlets are where the audit log leaves keeper. Nil: nowhere.
+	Outlets func() []Outlet
 	Version string // may be empty
 	// VaultKeyFile is the file that holds the vault's key; empty where the key
 	// comes from elsewhere.
@@ -60,6 +62,7 @@ type API struct {
 	exceptions *exception.List
 	audit      *audit.Log
 	ready      func(ctx context.Context) error
+	outlets    func() []Outlet
 	checks     singleflight.Group // health checks under way
 	version    string
 	keyFile    string
@@ -86,8 +89,11 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, outlets: c.Outlets, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		stopping: make(chan struct{}),
+	}
+	if a.outlets == nil {
+		a.outlets = func() []Outlet { return nil }
 	}
 	if a.logger == nil {
 		a.logger = slog.Default()

@@ -19,6 +19,7 @@ type healthBody struct {
 	Timestamp time.Time `json:"timestamp"`
 	Version   string    `json:"version"`
 	Reason    string    `json:"reason,omitempty" doc:"Why a call could not be served"`
+	Warnings  []warning `json:"warnings,omitempty" doc:"What is in trouble although calls are served"`
 }
 
 type healthOutput struct {
@@ -27,7 +28,7 @@ type healthOutput struct {
 }
 
 func (s *surface) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
-	out := &healthOutput{http.StatusOK, healthBody{Status: "healthy", Timestamp: s.now().UTC(), Version: s.version}}
+	out := &healthOutput{http.StatusOK, healthBody{Status: "healthy", Timestamp: s.now().UTC(), Version: s.version, Warnings: s.warnings()}}
 	if err := s.checkReady(ctx); err != nil {
 		s.logger.ErrorContext(ctx, "keeper is unhealthy", "requestId", audit.OriginOf(ctx).RequestID, "error", err)
 		out.Status, out.Body.Status, out.Body.Reason = http.StatusServiceUnavailable, "unhealthy", unreadiness(err)
@@ -78,6 +79,8 @@ type statusBody struct {
 	AuditEntries   int64  `json:"auditEntries"`
 	HighRiskEvents int64  `json:"highRiskEvents" doc:"Audit entries of risk 1 or 2"`
 	Version        string `json:"version"`
+
+	AuditOutlets []Outlet `json:"auditOutlets,omitempty" doc:"Where the audit log leaves keeper"`
 }
 
 func (s *surface) status(ctx context.Context, _ *struct{}) (*output[statusBody], error) {
@@ -88,6 +91,7 @@ func (s *surface) status(ctx context.Context, _ *struct{}) (*output[statusBody],
 	return &output[statusBody]{statusBody{
 		Status: "operational", Agents: len(s.auth.Agents()), Secrets: len(s.vault.List()),
 		AuditEntries: totals.Entries, HighRiskEvents: totals.HighRisk, Version: s.version,
+		AuditOutlets: s.outlets(),
 	}}, nil
 }
 

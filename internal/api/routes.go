@@ -27,6 +27,7 @@ func (s *surface) routes() error {
 
 	handle(s, route{id: "health", method: get, path: root + "/health", summary: "Whether a call could be served", guard: anyone, public: true}, s.health)
 	handle(s, route{id: "jwks", method: get, path: "/.well-known/jwks.json", summary: "The public signing keys", guard: anyone, public: true}, s.jwks)
+	handle(s, route{id: "metrics", method: get, path: "/metrics", summary: "Figures for Prometheus", needs: read}, s.serveMetrics)
 	handle(s, route{id: "status", method: get, path: root + "/status", summary: "Keeper in figures", needs: read}, s.status)
 
 	handle(s, route{id: "register", method: post, path: root + "/auth/register", summary: "Register an agent", guard: walkIn, public: true}, s.register)

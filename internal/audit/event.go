@@ -249,6 +249,7 @@ func (e KeyRotated) describe() facts { return facts{"vault.modified", "", "", Ri
 // KeeperStarted is written before the first call is taken.
 type KeeperStarted struct {
 	Version string `json:"version"`
+	Config  string `json:"config,omitempty"` // digest of the settings, SHA-256 in hex
 }
 
 func (e KeeperStarted) describe() facts { return facts{"keeper.started", "", "", RiskNormal} }
@@ -312,6 +313,7 @@ func (e Pruned) describe() facts { return facts{"audit.pruned", "", "", RiskWarn
 // ConfigChanged says that keeper was started with other settings than before.
 type ConfigChanged struct {
 	Settings []Setting `json:"settings"` // all that there are
+	First    bool      `json:"-"`        // nothing was recorded of them before
 }
 
 // Setting is one by the digest of its value, SHA-256 in hex; Before is empty where it
@@ -322,7 +324,12 @@ type Setting struct {
 	After  string `json:"after"`
 }
 
-func (e ConfigChanged) describe() facts { return facts{"config.changed", "", "", RiskWarning} }
+func (e ConfigChanged) describe() facts {
+	if e.First {
+		return facts{"config.changed", "", "", RiskNormal}
+	}
+	return facts{"config.changed", "", "", RiskWarning}
+}
 
 // Refused is a refusal on one of keeper's own routes: a failed
 // authentication, a lacking scope. Count is above zero where it stands for so

@@ -53,6 +53,9 @@ func (l *Log) marked() int64 {
 	return 0
 }
 
+// Signed is the number of entries that the newest signed head is over.
+func (l *Log) Signed() int64 { return l.marked() }
+
 // AwaitHead returns the newest signed head as soon as it is over more than size
 // entries. It returns ctx's error when that ends first.
 func (l *Log) AwaitHead(ctx context.Context, size int64) (Head, error) {

@@ -85,6 +85,8 @@ type Config struct {
 	// AllowedOrigins are the web origins whose pages may call keeper.
 	AllowedOrigins []string
 
+	// Audit is what becomes of the audit log.
+	Audit Audit
 	// AcceptStore starts keeper although rows of the store are not what the audit
 	// log says, and records which.
 	AcceptStore bool

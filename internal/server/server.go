@@ -51,6 +51,7 @@ type Server struct {
 	auth       *auth.Authority
 	proxy      *proxy.Proxy
 	api        *api.API
+	out        outlets
 
 	// closers undo what Start opened; the last is called first.
 	closers   []func(context.Context) error
@@ -84,13 +85,17 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openExceptions, s.openAuth, s.openHandlers, s.listen,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openExceptions, s.openAuth, s.openHandlers, s.listen, s.openOutlets,
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	if err := s.log.Record(ctx, audit.KeeperStarted{Version: s.config.Version}); err != nil {
+	settings, err := s.recordSettings(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.log.Record(ctx, audit.KeeperStarted{Version: s.config.Version, Config: settings}); err != nil {
 		return fmt.Errorf("recording the start: %w", err)
 	}
 	if _, err := s.log.Checkpoint(ctx); err != nil {
@@ -125,8 +130,11 @@ func (s *Server) openStore(ctx context.Context) error {
 		return fmt.Errorf("opening the data folder %s: %w", s.config.DataDir, err)
 	}
 	s.db = db
-	s.closers = append(s.closers, func(context.Context) error { return db.Close() })
-	s.log, err = audit.Open(ctx, audit.Config{Store: db, Logger: s.config.Logger})
+	s.closers = append(s.closers, func(context.Context) error { return db.Close() }, s.out.close)
+	s.log, err = audit.Open(ctx, audit.Config{
+		Store: db, Logger: s.config.Logger,
+		CheckpointEntries: s.config.Audit.CheckpointEntries, CheckpointInterval: s.config.Audit.CheckpointInterval,
+	})
 	if err != nil {
 		return s.tampered(err)
 	}
@@ -243,7 +251,7 @@ func (s *Server) openHandlers(context.Context) error {
 	}
 	s.api, err = api.New(api.Config{
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log,
-		Ready: s.ready, Version: s.config.Version, AllowedOrigins: s.config.AllowedOrigins,
+		Ready: s.ready, Outlets: s.outlets, Version: s.config.Version, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})
 	return err

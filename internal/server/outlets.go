@@ -1,0 +1,119 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"time"
+
+	"github.com/superinstance/keeper/internal/api"
+	"github.com/superinstance/keeper/internal/archive"
+	"github.com/superinstance/keeper/internal/sink"
+	"github.com/superinstance/keeper/internal/witness"
+)
+
+const archiveFolder = "audit-archive"
+
+// Audit is what becomes of the audit log. The zero Audit keeps all of it, here alone.
+type Audit struct {
+	// CheckpointEntries and CheckpointInterval say how long entries wait for a signed
+	// head at most. Zero: 1000, 1 s.
+	CheckpointEntries  int
+	CheckpointInterval time.Duration
+	// WitnessFiles and WitnessURLs are where heads go, as they are made.
+	WitnessFiles []string
+	WitnessURLs  []string
+	// Sinks are where entries go.
+	Sinks []sink.Spec
+	// Retention is nil where all entries stay.
+	Retention *Retention
+}
+
+// Retention says which entries leave the store for files.
+type Retention struct {
+	MaxAge         time.Duration // zero: not by age
+	MaxBytes       int64         // that the store may use; zero: not by size
+	Folder         string        // empty: "audit-archive" in DataDir
+	SegmentEntries int64         // zero: archive.DefaultSegment
+}
+
+// outlets are what the audit log leaves by.
+type outlets struct {
+	witnesses *witness.Set
+	sinks     *sink.Set
+	archive   *archive.Archive
+}
+
+func (s *Server) openOutlets(ctx context.Context) (err error) {
+	c := s.config.Audit
+	s.out.witnesses, err = witness.Open(ctx, witness.Config{Log: s.log, Files: c.WitnessFiles, URLs: c.WitnessURLs, Logger: s.config.Logger})
+	if err != nil {
+		return s.tampered(err)
+	}
+	s.out.sinks, err = sink.Open(ctx, sink.Config{Log: s.log, Cursors: s.db, Sinks: c.Sinks, Logger: s.config.Logger, Version: s.config.Version})
+	if err != nil || c.Retention == nil {
+		return err
+	}
+	s.out.archive, err = archive.Open(ctx, archive.Config{
+		Log: s.log, Store: s.db, PublicKey: s.log.PublicKey(), Folder: cmp.Or(c.Retention.Folder, filepath.Join(s.config.DataDir, archiveFolder)),
+		MaxAge: c.Retention.MaxAge, MaxBytes: c.Retention.MaxBytes, SegmentEntries: c.Retention.SegmentEntries,
+		Pruned: s.log.Pruned, Needed: s.out.needed, Restate: s.rows.Restate, Logger: s.config.Logger,
+	})
+	return err
+}
+
+// close ends them. The log is closed before, so that its last entries and its last
+// head leave, too.
+func (o *outlets) close(ctx context.Context) error {
+	var all []error
+	if o.archive != nil {
+		all = append(all, o.archive.Close(ctx))
+	}
+	if o.sinks != nil {
+		all = append(all, o.sinks.Close(ctx))
+	}
+	if o.witnesses != nil {
+		all = append(all, o.witnesses.Close(ctx))
+	}
+	if err := errors.Join(all...); err != nil {
+		return fmt.Errorf("closing what the audit log leaves by: %w", err)
+	}
+	return nil
+}
+
+// needed is the last entry that all of them have taken. A witness that has taken no
+// head yet needs none of those before.
+func (o *outlets) needed() int64 {
+	seq := int64(math.MaxInt64)
+	for _, now := range o.sinks.Status() {
+		seq = min(seq, now.Seq)
+	}
+	for _, now := range o.witnesses.Status() {
+		if now.Size > 0 {
+			seq = min(seq, now.Size)
+		}
+	}
+	return seq
+}
+
+// status is how it stands with each.
+func (s *Server) outlets() (all []api.Outlet) {
+	if s.out.witnesses == nil || s.out.sinks == nil {
+		return nil // keeper has not started yet
+	}
+	for _, now := range s.out.sinks.Status() {
+		all = append(all, api.Outlet{Kind: "sink", Name: now.Name, Type: now.Type, Seq: now.Seq, Behind: now.Behind, Problem: now.Problem, Since: now.Since})
+	}
+	size := s.log.Signed()
+	for _, now := range s.out.witnesses.Status() {
+		all = append(all, api.Outlet{Kind: "witness", Name: now.Name, Seq: now.Size, Behind: max(0, size-now.Size), Problem: now.Problem, Since: now.Since})
+	}
+	if a := s.out.archive; a != nil {
+		problem, since := a.Problem()
+		all = append(all, api.Outlet{Kind: "archive", Name: archiveFolder, Problem: problem, Since: since})
+	}
+	return all
+}

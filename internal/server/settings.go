@@ -1,0 +1,91 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/store"
+)
+
+// settings are what the operator decided, by name, without a secret. Only their
+// digests are written down.
+func (c Config) settings() map[string]any {
+	type sinkSetting struct {
+		Name, Type, Format, From, Path, Address, URLFile string
+		MinRisk                                          int
+		Events                                           []string
+	}
+	var sinks []sinkSetting
+	for _, s := range c.Audit.Sinks {
+		sinks = append(sinks, sinkSetting{s.Name, s.Type, string(s.Format), s.From, s.Path, s.Address, s.URLFile, s.MinRisk, s.Events})
+	}
+	return map[string]any{
+		"addr": c.Addr, "adminAddr": c.AdminAddr, "tls": c.TLS,
+		"registration": c.Registration, "defaultScopes": c.DefaultScopes.Strings(),
+		"providers": c.Providers, "providerURLs": c.ProviderURLs, "providerListen": c.ProviderListen,
+		"limits":      []int64{c.MaxBodyBytes, int64(c.ResponseHeaderTimeout), int64(c.StopTimeout), int64(c.AuthFailuresPerSecond)},
+		"scan":        c.ScanActions,
+		"scanRules":   c.ScanRules,
+		"origins":     c.AllowedOrigins,
+		"checkpoints": []int64{int64(c.Audit.CheckpointEntries), int64(c.Audit.CheckpointInterval)},
+		"witnesses":   [][]string{c.Audit.WitnessFiles, c.Audit.WitnessURLs},
+		"sinks":       sinks, "retention": c.Audit.Retention,
+	}
+}
+
+// recordSettings writes down that settings are others than at the last start, and
+// returns the digest of them all.
+func (s *Server) recordSettings(ctx context.Context) (digest string, err error) {
+	before, err := s.settingsBefore(ctx)
+	if err != nil {
+		return "", fmt.Errorf("recording the settings: %w", err)
+	}
+	var all []audit.Setting
+	var together strings.Builder
+	changed := false
+	values := s.config.settings()
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		b, err := json.Marshal(values[name])
+		if err != nil {
+			return "", fmt.Errorf("recording the setting %s: %w", name, err)
+		}
+		one := audit.Setting{Name: name, Before: before[name], After: digestOf(b)}
+		changed = changed || one.Before != one.After
+		all = append(all, one)
+		fmt.Fprintln(&together, name, one.After)
+	}
+	digest = digestOf([]byte(together.String()))
+	if !changed {
+		return digest, nil
+	}
+	return digest, s.log.Record(ctx, audit.ConfigChanged{Settings: all, First: len(before) == 0})
+}
+
+func digestOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// settingsBefore are the digests of the settings that were recorded last.
+func (s *Server) settingsBefore(ctx context.Context) (map[string]string, error) {
+	page, err := s.log.Entries(ctx, store.AuditFilter{Event: "config.changed", Limit: 1})
+	before := map[string]string{}
+	if err != nil || len(page.Entries) == 0 {
+		return before, err
+	}
+	var last audit.ConfigChanged
+	if err := json.Unmarshal(page.Entries[0].Details, &last); err != nil {
+		return nil, err
+	}
+	for _, one := range last.Settings {
+		before[one.Name] = one.After
+	}
+	return before, nil
+}
