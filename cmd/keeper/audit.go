@@ -45,7 +45,7 @@ type auditFlags struct {
 func newAudit(a *app) *cobra.Command {
 	list := newAuditList(a)
 	cmd := group("audit", "Read the audit log", "  keeper audit ls --min-risk 1 --since 1h\n  keeper audit tail -f", list,
-		newAuditTail(a), newAuditExport(a), newAuditVerify(a), newAuditProve(a), newAuditCheckpoint(a), newAuditKey(a))
+		newAuditTail(a), newAuditExport(a), newAuditArchive(a), newAuditVerify(a), newAuditProve(a), newAuditCheckpoint(a), newAuditKey(a))
 	return cmd
 }
 

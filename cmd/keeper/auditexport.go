@@ -52,6 +52,30 @@ key can verify it: keeper audit verify --export FILE --key audit.pub`,
 	return cmd
 }
 
+func newAuditArchive(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "archive",
+		Short: "Move old entries to files now, as the retention says",
+		Long: `Move the entries whose time has come, by audit.retention in the configuration, to
+files that prove themselves, and delete them from the store. Keeper does so by
+itself every ten minutes.`,
+		Example: "  keeper audit archive",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var answer struct{ Message string }
+			raw, err := c.call(cmd.Context(), http.MethodPost, "/audit/archive", nil, &answer)
+			if err != nil {
+				return err
+			}
+			return a.say(raw, "%s", answer.Message)
+		},
+	}
+}
+
 func formatNames() string {
 	var names []string
 	for _, f := range export.Formats() {

@@ -38,6 +38,9 @@ type Config struct {
 	Ready func(ctx context.Context) error
 	// Outlets are where the audit log leaves keeper. Nil: nowhere.
 	Outlets func() []Outlet
+	// Archive moves the entries whose time has come out of the log, and returns how
+	// many files they went to. Nil: no retention is configured.
+	Archive func(ctx context.Context) (files int, err error)
 	Version string // may be empty
 	// VaultKeyFile is the file that holds the vault's key; empty where the key
 	// comes from elsewhere.
@@ -63,6 +66,7 @@ type API struct {
 	audit      *audit.Log
 	ready      func(ctx context.Context) error
 	outlets    func() []Outlet
+	archive    func(ctx context.Context) (int, error)
 	checks     singleflight.Group // health checks under way
 	version    string
 	keyFile    string
@@ -89,7 +93,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, outlets: c.Outlets, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, outlets: c.Outlets, archive: c.Archive, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		stopping: make(chan struct{}),
 	}
 	if a.outlets == nil {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -20,6 +21,22 @@ type Outlet struct {
 	Behind  int64     `json:"behind" doc:"Entries after that one"`
 	Problem string    `json:"problem,omitempty" doc:"Why it takes none at present"`
 	Since   time.Time `json:"since,omitzero" doc:"Since when"`
+}
+
+type archivedBody struct {
+	Message string `json:"message"`
+	Files   int    `json:"files" doc:"To which entries went"`
+}
+
+func (s *surface) archiveNow(ctx context.Context, _ *struct{}) (*output[archivedBody], error) {
+	if s.archive == nil {
+		return nil, &fieldError{"audit.retention", "it is not configured, so nothing leaves the log"}
+	}
+	files, err := s.archive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &output[archivedBody]{archivedBody{fmt.Sprintf("entries went to %d files", files), files}}, nil
 }
 
 // warning is what anyone may know of an outlet in trouble.

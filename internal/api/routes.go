@@ -50,6 +50,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "auditTail", method: get, path: root + "/audit/tail", summary: "The audit log as it grows: an event stream of entries", needs: scope.Keeper(scope.Audit)}, s.tail)
 	handle(s, route{id: "auditExport", method: get, path: root + "/audit/export", summary: "The audit log as a file, oldest entry first", needs: scope.Keeper(scope.Audit)}, s.export)
 	handle(s, route{id: "auditExportProof", method: get, path: root + "/audit/export/proof", summary: "What proves an export in NDJSON without filters", needs: scope.Keeper(scope.Audit)}, s.exportProof)
+	handle(s, route{id: "auditArchive", method: post, path: root + "/audit/archive", summary: "Move old entries to files now, as the retention says", needs: everything}, s.archiveNow)
 	handle(s, route{id: "auditCheckpoint", method: get, path: root + "/audit/checkpoint", summary: "The signed head of the audit log", needs: scope.Keeper(scope.Audit)}, s.checkpoint)
 	handle(s, route{id: "auditProof", method: get, path: root + "/audit/proof", summary: "Prove that an entry is in the log, or that the log goes on from an earlier head", needs: scope.Keeper(scope.Audit)}, s.proof)
 	handle(s, route{id: "scan", method: post, path: root + "/scan", summary: "Look for secrets in a text", needs: scope.Keeper(scope.Scan), limit: scanBodyLimit}, s.scan)

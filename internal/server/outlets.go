@@ -65,6 +65,14 @@ func (s *Server) openOutlets(ctx context.Context) (err error) {
 	return err
 }
 
+// archiveNow is nil where no retention is configured.
+func (s *Server) archiveNow() func(context.Context) (int, error) {
+	if s.config.Audit.Retention == nil {
+		return nil
+	}
+	return func(ctx context.Context) (int, error) { return s.out.archive.Pass(ctx) }
+}
+
 // close ends them. The log is closed before, so that its last entries and its last
 // head leave, too.
 func (o *outlets) close(ctx context.Context) error {

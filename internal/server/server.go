@@ -251,7 +251,7 @@ func (s *Server) openHandlers(context.Context) error {
 	}
 	s.api, err = api.New(api.Config{
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log,
-		Ready: s.ready, Outlets: s.outlets, Version: s.config.Version, AllowedOrigins: s.config.AllowedOrigins,
+		Ready: s.ready, Outlets: s.outlets, Archive: s.archiveNow(), Version: s.config.Version, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})
 	return err
