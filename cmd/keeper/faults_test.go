@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -251,6 +252,42 @@ func TestASyncThatHangsRefusesCalls(t *testing.T) {
 	f.wantUnhealthy("the store does not answer in time")
 	end()
 	f.wantBack()
+}
+
+func TestADatabaseThatIsDamagedRefusesCalls(t *testing.T) {
+	f := newFaultTest(t, "64m")
+	path := filepath.Join(f.disk(), "keeper.db")
+	for name, c := range map[string]struct{ harm, mend func() error }{
+		"moved away": {
+			func() error { return os.Rename(path, path+".moved") },
+			func() error { return os.Rename(path+".moved", path) },
+		},
+		"overwritten": {
+			func() error { return writeAt(path, "nonsense of some length") },
+			func() error { return writeAt(path, "SQLite format 3\x00\x10\x00\x02\x02\x00\x40\x20") },
+		},
+	} {
+		f.wantServed()
+		if err := c.harm(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		f.wantRefused()
+		f.wantUnhealthy("the database is damaged")
+		if err := c.mend(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		f.wantBack()
+	}
+}
+
+// writeAt writes over the beginning of a file.
+func writeAt(path, text string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt([]byte(text), 0)
+	return errors.Join(err, file.Close())
 }
 
 // What was never synced survives a kill, but not a power cut: so the order of system

@@ -42,7 +42,14 @@ func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes
 	pages := 1
 	defer func() { db.endTurn(pages) }()
 	a := &db.appender
-	if err := a.append(context.WithoutCancel(ctx), db.writer, entries, nodes); err != nil {
+	err := db.guard.check()
+	if err == nil {
+		err = a.append(context.WithoutCancel(ctx), db.writer, entries, nodes)
+	}
+	if err == nil {
+		err = db.guard.check() // it may have gone to a file that nobody finds
+	}
+	if err != nil {
 		a.known = false
 		return fmt.Errorf("appending to the audit log: %w", withCause(err))
 	}

@@ -43,6 +43,7 @@ type DB struct {
 	turn     chan struct{} // holds one value while somebody writes
 	pages    int           // written since the last checkpoint, estimated; needs the turn
 	appender appender      // needs the turn
+	guard    guard         // needs the turn
 
 	toRead  bool          // nothing may be written
 	unswept atomic.Bool   // the write-ahead log may hold what was deleted
@@ -123,6 +124,9 @@ func (db *DB) connect(ctx context.Context) error {
 	if err := migrate(ctx, db.writer); err != nil {
 		return err
 	}
+	if err := db.guard.open(db.folder.database()); err != nil {
+		return fmt.Errorf("opening the database: %w", err)
+	}
 	if db.sweeper, err = pool(db.folder.database(), sweeperPragmas(), 1); err != nil {
 		return err
 	}
@@ -191,6 +195,7 @@ func (db *DB) close() error {
 			errs = append(errs, p.Close())
 		}
 	}
+	errs = append(errs, db.guard.close())
 	if db.folder != nil {
 		errs = append(errs, db.folder.release())
 	}

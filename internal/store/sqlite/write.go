@@ -52,6 +52,9 @@ func (db *DB) write(ctx context.Context, doing string, f func(tx) error) error {
 }
 
 func (db *DB) transact(ctx context.Context, f func(tx) error) error {
+	if err := db.guard.check(); err != nil {
+		return err
+	}
 	t, err := db.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -62,7 +65,10 @@ func (db *DB) transact(ctx context.Context, f func(tx) error) error {
 		}
 		return err
 	}
-	return t.Commit()
+	if err := t.Commit(); err != nil {
+		return err
+	}
+	return db.guard.check() // it may have gone to a file that nobody finds
 }
 
 func (db *DB) takeTurn(ctx context.Context) error {
