@@ -208,6 +208,7 @@ func TestChangesBehindKeepersBackAreNamed(t *testing.T) {
 		"a key is put back":              {`UPDATE keys SET state = 'previous' WHERE id = 'key1'`, `key "key1" was edited`},
 		"a vault key is current no more": {`UPDATE keks SET current = 0`, `vault key "kek2" was edited`},
 		"an import is forgotten":         {`DELETE FROM imports`, `import "OPENAI" was deleted`},
+		"the log is emptied":             {`DELETE FROM audit; DELETE FROM audit_nodes; DELETE FROM audit_checkpoints`, `agent "a" was added`},
 		"an exception is prolonged":      {`UPDATE exceptions SET expires_at = expires_at + 3600000000000`, `exception "f1" was edited`},
 	} {
 		folder := t.TempDir()

@@ -19,19 +19,15 @@ const (
 
 var _ audit.StateChecker = (*Store)(nil)
 
-// CheckState implements [audit.StateChecker]. Where nothing was signed of the state
-// yet, it records all of it. Its error wraps audit.ErrTampered and names the rows
+// CheckState implements [audit.StateChecker]. Its error wraps audit.ErrTampered and names the rows
 // that are not what the log says, unless the operator accepts them: then it records
 // that.
 func (s *Store) CheckState(ctx context.Context, signed audit.State) (digest string, cutoff time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer func() { s.held = err == nil }()
-	if signed.Digest == "" {
-		if err := s.recordAll(ctx); err != nil {
-			return "", cutoff, fmt.Errorf("recording the state of the store: %w", err)
-		}
-		return s.state.digest(), s.cutoff, nil
+	if signed.Digest == "" { // nothing was signed of it yet: there was none
+		signed.Digest = state{}.digest()
 	}
 	open, err := s.compare(ctx, signed)
 	var found *disagreement
@@ -141,16 +137,6 @@ func (s *Store) Restate(ctx context.Context) error {
 	}
 	for some := range slices.Chunk(all, objectsAnEntry) {
 		if err := s.log.Record(ctx, audit.StateChanged{Objects: some, Why: "said again, since older entries leave the log"}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// recordAll records the whole state, for a log that says nothing of it yet.
-func (s *Store) recordAll(ctx context.Context) error {
-	for some := range slices.Chunk(state{}.differences(s.state), objectsAnEntry) {
-		if err := s.log.Record(ctx, audit.StateChanged{Objects: some, Why: "the state from which the log goes on"}); err != nil {
 			return err
 		}
 	}

@@ -4,17 +4,23 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/superinstance/keeper/internal/store"
 )
 
 // ErrTampered is wrapped where the log is not what keeper has written.
@@ -166,6 +172,30 @@ func (k *Key) KeyHash() uint32 { return k.verifier.KeyHash() }
 // Sign implements [note.Signer].
 func (k *Key) Sign(msg []byte) ([]byte, error) {
 	return k.signer.Sign(rand.Reader, msg, crypto.Hash(0))
+}
+
+// sealer makes the seals of entries. It is not safe for concurrent use.
+type sealer struct{ mac hash.Hash }
+
+// sealer derives its key from the signature of a fixed text, which Ed25519 makes the
+// same each time, and nobody else can.
+func (k *Key) sealer() (*sealer, error) {
+	signed, err := k.Sign([]byte("keeper audit seal"))
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of seals: %w", err)
+	}
+	key := sha256.Sum256(signed)
+	return &sealer{hmac.New(sha256.New, key[:])}, nil
+}
+
+func (s *sealer) seal(e *store.AuditEntry) (seal store.Seal) {
+	s.mac.Reset()
+	var seq [8]byte
+	binary.BigEndian.PutUint64(seq[:], uint64(e.Seq))
+	s.mac.Write(seq[:])
+	s.mac.Write(e.Hash[:])
+	copy(seal[:], s.mac.Sum(nil))
+	return seal
 }
 
 func (k *Key) sign(c Checkpoint) ([]byte, error) {

@@ -61,6 +61,10 @@ type Config struct {
 	// after an entry. Zero: 1000 entries, 1 s.
 	CheckpointEntries  int
 	CheckpointInterval time.Duration
+
+	// Accept says that the operator lets keeper start although entries are not its
+	// own; which is recorded.
+	Accept bool
 }
 
 // Log appends events, in one order, each durable before its caller goes on.
@@ -82,7 +86,10 @@ type Log struct {
 
 	markEntries  int64
 	markInterval time.Duration
-	key          atomic.Pointer[Key] // nil until Sign
+	opened       int64 // the last entry when the log was opened
+	accept       bool
+	sealer       atomic.Pointer[sealer] // the writer's; nil until Sign
+	key          atomic.Pointer[Key]    // nil until Sign
 	head         heads
 	state        atomic.Pointer[stateNow] // nil: not said
 }
@@ -116,6 +123,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		l.markInterval = defaultMarkInterval
 	}
 	l.strangers.log = l
+	l.opened, l.accept = totals.LastSeq, c.Accept
 	l.durable.set(totals.LastSeq)
 	w := &writer{log: l, due: time.NewTimer(l.markInterval), armed: true, open: map[int64]bool{}}
 	if err := completeTree(ctx, c.Store, totals.LastSeq); err != nil {

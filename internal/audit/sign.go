@@ -73,8 +73,9 @@ func (l *Log) AwaitHead(ctx context.Context, size int64) (Head, error) {
 }
 
 // Sign holds the log against its last checkpoint, and from then on signs checkpoints
-// with key. Decisions of a keeper that was killed get the outcome "unknown". The error wraps ErrTampered where the log is not the one of which that
-// checkpoint speaks.
+// with key. Decisions of a keeper that was killed get the outcome "unknown". The error
+// wraps ErrTampered where the log is not the one of which that checkpoint speaks, or an
+// entry behind it is none of keeper's.
 //
 // rows says what the state of keeper's rows is and whether that is the one that was
 // signed; nil: nothing is signed of it.
@@ -83,6 +84,7 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 	var signed Checkpoint
 	switch {
 	case errors.Is(err, store.ErrNotFound):
+		err = l.checkUnsigned(ctx)
 	case err != nil:
 		return fmt.Errorf("opening the audit log: %w", err)
 	default:
@@ -90,6 +92,18 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 			return fmt.Errorf("opening the audit log: %w", err)
 		}
 		l.head.store(&Head{last.Size, last.Note})
+		err = l.checkTail(ctx, last.Size, key)
+	}
+	own, sealing := key.sealer()
+	foreign, err := l.accepted(errors.Join(err, sealing))
+	if err != nil {
+		return fmt.Errorf("opening the audit log: %w", err)
+	}
+	l.sealer.Store(own)
+	if len(foreign) > 0 {
+		if err := l.Record(ctx, StateAccepted{Objects: foreign}); err != nil {
+			return err
+		}
 	}
 	if err := l.closeUnknown(ctx, last); err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)

@@ -178,6 +178,9 @@ func (w *writer) append(batch []*write) error {
 		e.entry.ID = strconv.FormatInt(e.entry.Seq, 10)
 		w.leaf = appendLeaf(w.leaf[:0], &e.entry)
 		e.entry.Hash = leafHash(w.leaf)
+		if s := w.log.sealer.Load(); s != nil {
+			e.entry.Seal = s.seal(&e.entry)
+		}
 		tree.add(e.entry.Hash, func(n store.AuditNode) { nodes = append(nodes, n) })
 		rows = append(rows, e.entry)
 	}

@@ -132,7 +132,7 @@ func (s *Server) openStore(ctx context.Context) error {
 	s.db = db
 	s.closers = append(s.closers, func(context.Context) error { return db.Close() }, s.out.close)
 	s.log, err = audit.Open(ctx, audit.Config{
-		Store: db, Logger: s.config.Logger,
+		Store: db, Logger: s.config.Logger, Accept: s.config.AcceptStore,
 		CheckpointEntries: s.config.Audit.CheckpointEntries, CheckpointInterval: s.config.Audit.CheckpointInterval,
 	})
 	if err != nil {

@@ -166,7 +166,12 @@ type AuditEntry struct {
 	RequestID string // may be empty
 	Details   []byte // a JSON object
 	Hash      Hash   // of its leaf; zero where it was written before there was one
+	Seal      Seal   // zero where it was written before there was a key
 }
+
+// Seal is a keyed hash of an entry's place and leaf, which only keeper can make: it
+// tells keeper's own entries from others until a checkpoint is over them.
+type Seal [16]byte
 
 // Hash is an RFC 6962 hash of a leaf or a node of the log's tree: SHA-256.
 type Hash [32]byte

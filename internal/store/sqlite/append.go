@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	auditColumns = "seq, id, time, event, agent_id, provider, risk, request_id, details, hash"
-	auditRow     = ",(?,?,?,?,?,?,?,?,?,?)"
+	auditColumns = "seq, id, time, event, agent_id, provider, risk, request_id, details, hash, seal"
+	auditRow     = ",(?,?,?,?,?,?,?,?,?,?,?)"
 	insertRows   = 64 // most rows in one statement
 )
 
@@ -181,7 +181,7 @@ func (a *appender) insert(ctx context.Context, stmt *sql.Stmt, entries []store.A
 	a.args = a.args[:0]
 	for i := range entries {
 		e := &entries[i]
-		a.args = append(a.args, e.Seq, e.ID, nanos(e.Time), e.Event, e.AgentID, e.Provider, e.Risk, e.RequestID, e.Details, e.Hash[:])
+		a.args = append(a.args, e.Seq, e.ID, nanos(e.Time), e.Event, e.AgentID, e.Provider, e.Risk, e.RequestID, e.Details, e.Hash[:], e.Seal[:])
 	}
 	_, err := stmt.ExecContext(ctx, a.args...)
 	clear(a.args)

@@ -9,9 +9,10 @@ import (
 )
 
 func readEntry(rows *sql.Rows, e *store.AuditEntry) error {
-	var hash sql.RawBytes
-	err := rows.Scan(&e.Seq, &e.ID, instant{&e.Time}, &e.Event, &e.AgentID, &e.Provider, &e.Risk, &e.RequestID, &e.Details, &hash)
+	var hash, seal sql.RawBytes
+	err := rows.Scan(&e.Seq, &e.ID, instant{&e.Time}, &e.Event, &e.AgentID, &e.Provider, &e.Risk, &e.RequestID, &e.Details, &hash, &seal)
 	copy(e.Hash[:], hash)
+	copy(e.Seal[:], seal)
 	return err
 }
 

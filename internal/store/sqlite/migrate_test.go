@@ -31,7 +31,7 @@ func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 	}
 	defer raw.Close()
 	for _, undo := range []string{
-		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints", "DROP TABLE audit_open",
+		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "ALTER TABLE audit DROP COLUMN seal", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints", "DROP TABLE audit_open",
 		"DROP TABLE audit_blocks", "DROP TABLE audit_filters", "DROP TABLE audit_groups", "DROP TABLE audit_slices",
 		"CREATE TABLE audit_blocks (block INTEGER NOT NULL PRIMARY KEY, filter BLOB NOT NULL) STRICT",
 		"DROP TABLE cursors",

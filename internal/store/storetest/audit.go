@@ -41,6 +41,7 @@ func entry(seq int64) store.AuditEntry {
 		RequestID: fmt.Sprint("req-", seq/2),
 		Details:   fmt.Appendf(nil, `{"n":%d,"path":%q,"status":%d}`, seq, auditPaths[r.IntN(3)], 200+r.IntN(2)),
 		Hash:      hash,
+		Seal:      store.Seal{1: byte(seq), 15: byte(seq >> 8)},
 	}
 	if rarely(150) {
 		e.Event, e.Risk = auditEvents[2], 1+r.IntN(2)
