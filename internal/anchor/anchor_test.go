@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -271,6 +272,47 @@ func TestAKillAmidAChangeIsNoTampering(t *testing.T) {
 			again.close()
 		}
 	}
+}
+
+// Whoever verifies the folder of a keeper that runs sees no tampering where it changes
+// rows meanwhile.
+func TestRowsThatChangeWhileTheyAreVerifiedAreNoTampering(t *testing.T) {
+	dir, key := t.TempDir(), newKey(t)
+	k, err := open(t, dir, key, false)
+	must(t, err)
+	k.fill()
+	verifier, err := audit.NewVerifier(key.Public())
+	must(t, err)
+	stop, done := make(chan struct{}), make(chan error)
+	go func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if err := k.UpdateAgent(context.Background(), agentRow("a", fmt.Sprintf("openai:p%d", i))); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	for range 50 {
+		db, err := sqlite.OpenToRead(t.Context(), dir)
+		must(t, err)
+		head, err := db.LastCheckpoint(t.Context())
+		must(t, err)
+		c, err := audit.OpenCheckpoint(head.Note, verifier)
+		must(t, err)
+		if err := anchor.Verify(t.Context(), db, db, c.State); err != nil {
+			t.Errorf("got %v, want no tampering", err)
+		}
+		must(t, db.Close())
+	}
+	close(stop)
+	must(t, <-done)
+	k.close()
 }
 
 func TestAFailedChangeIsTakenBackInTheLog(t *testing.T) {

@@ -80,11 +80,26 @@ func (d *disagreement) Unwrap() error { return audit.ErrTampered }
 // changesAfter reads what the log says of changes that the signed state may lack, and
 // takes over the signed cutoff.
 func (s *Store) changesAfter(ctx context.Context, signed audit.State) ([]audit.StateObject, error) {
+	all, err := s.takeOver(ctx, signed)
+	for known := time.Unix(-1, 0); err == nil && !s.cutoff.Equal(known); {
+		known = s.cutoff
+		if s.state, err = read(ctx, s.Rows, s.cutoff); err != nil {
+			return nil, err
+		}
+		// A keeper that runs may make changes meanwhile, and says so first: what it says
+		// now is all that the rows may hold.
+		all, err = s.takeOver(ctx, signed)
+	}
+	return all, err
+}
+
+// takeOver returns the changes that the log speaks of behind the signed state, and
+// takes over the cutoff.
+func (s *Store) takeOver(ctx context.Context, signed audit.State) (all []audit.StateObject, err error) {
 	entries, err := audit.Changes(ctx, s.entries, signed.UpTo)
 	if err != nil {
 		return nil, err
 	}
-	var all []audit.StateObject
 	s.cutoff = signed.Cutoff
 	for _, e := range entries {
 		var c audit.StateChanged
@@ -96,8 +111,7 @@ func (s *Store) changesAfter(ctx context.Context, signed audit.State) ([]audit.S
 		}
 		all = append(all, c.Objects...)
 	}
-	s.state, err = read(ctx, s.Rows, s.cutoff)
-	return all, err
+	return all, nil
 }
 
 // before is the state before changes, and what of them was not made.
@@ -106,19 +120,27 @@ type before struct {
 	open  []audit.StateObject // from what was recorded to what is
 }
 
-// undo takes changes back, the last first. It is false where a row is neither what it
-// was before a change nor what it is after.
+// undo takes changes back. It is false where a row is none of what it was before, amid
+// and after them.
 func (s *Store) undo(changes []audit.StateObject) (b before, holds bool) {
 	b.state = s.state.and(nil)
-	for _, o := range slices.Backward(changes) {
+	first, last := state{}, state{}
+	seen := map[key]bool{} // rows that are as a change found them or made them
+	for _, o := range changes {
 		k := key{o.Kind, o.ID}
-		switch b.state[k] {
-		case o.After:
-			b.state.set(k, o.Before)
-		case o.Before:
-			b.open = append(b.open, audit.StateObject{Kind: o.Kind, ID: o.ID, Before: o.After, After: o.Before})
-		default:
+		if _, changed := first[k]; !changed {
+			first[k] = o.Before
+		}
+		last[k] = o.After
+		seen[k] = seen[k] || s.state[k] == o.Before || s.state[k] == o.After
+	}
+	for _, k := range last.sorted() {
+		if !seen[k] {
 			return b, false
+		}
+		b.state.set(k, first[k])
+		if s.state[k] != last[k] {
+			b.open = append(b.open, audit.StateObject{Kind: k.kind, ID: k.id, Before: last[k], After: s.state[k]})
 		}
 	}
 	return b, true
