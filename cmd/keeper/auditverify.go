@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
@@ -23,6 +24,8 @@ import (
 
 // proofSuffix is what the file beside an export is called more.
 const proofSuffix = ".proof"
+
+const startingTime = 2 * time.Second // in which a keeper that starts has signed that
 
 type verifyFlags struct {
 	folder, export, proof, key string
@@ -62,6 +65,9 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 		return usagef("--folder and --export exclude each other; leave one out")
 	}
 	key, err := readAuditKey(f.key)
+	if err == nil && key != "" {
+		_, err = audit.NewVerifier(key)
+	}
 	if err != nil {
 		return err
 	}
@@ -127,8 +133,22 @@ func (a *app) verifyFolder(ctx context.Context, f verifyFlags, key string, known
 	if err != nil {
 		return err
 	}
-	e.Known = known
+	if e.Known = known; starting(ctx, e) {
+		// It writes and signs its first entries right now.
+		time.Sleep(startingTime)
+		if e, err = audit.EvidenceOf(ctx, db, verifier); err != nil {
+			return err
+		}
+		e.Known = known
+	}
 	return a.verdict(ctx, e, believed, f.folder, func(signed audit.State) error { return anchor.Verify(ctx, db, db, signed) })
+}
+
+// starting says whether entries behind a stop are not signed, as for a moment while a
+// keeper starts.
+func starting(ctx context.Context, e audit.Evidence) bool {
+	report, err := audit.Verify(ctx, e)
+	return err == nil && report.Damage != nil && report.Damage.Harm == audit.Inserted && report.Damage.Entry == report.Head.Size+1
 }
 
 // folderKey is the key that was given, or else the one that the store names: then it
@@ -166,7 +186,10 @@ func (a *app) verifyExport(ctx context.Context, f verifyFlags, key string, known
 	if err != nil {
 		return err
 	}
-	if e.Key, err = audit.NewVerifier(firstOf(key, named)); err != nil {
+	if key != "" && named != key {
+		return a.ofAnotherKey(e, named)
+	}
+	if e.Key, err = audit.NewVerifier(named); err != nil {
 		return err
 	}
 	lines, err := os.Open(f.export)
@@ -194,7 +217,10 @@ func (a *app) verifyKeeper(ctx context.Context, _ verifyFlags, key string, known
 	if err != nil {
 		return err
 	}
-	if e.Key, err = audit.NewVerifier(firstOf(key, named)); err != nil {
+	if key != "" && named != key {
+		return a.ofAnotherKey(e, named)
+	}
+	if e.Key, err = audit.NewVerifier(named); err != nil {
 		return err
 	}
 	lines, err := c.open(ctx, "/audit/export?"+withRange(url.Values{}, e.First, e.Last).Encode(), nil)
@@ -203,6 +229,7 @@ func (a *app) verifyKeeper(ctx context.Context, _ verifyFlags, key string, known
 	}
 	defer lines.Body.Close()
 	e.Entries, e.Known = audit.LeavesOf(lines.Body), known
+	e.Whole = true // and read after the witness's checkpoints
 	return a.verdict(ctx, e, key == "", c.base.String(), nil)
 }
 
@@ -212,7 +239,8 @@ type verified struct {
 	First       int64        `json:"first"`
 	Last        int64        `json:"last"`
 	Checkpoints int          `json:"checkpoints"`
-	Signed      int64        `json:"signed"` // entries up to this one are signed
+	NotHeld     int          `json:"notHeld"` // checkpoints of a witness that say nothing of these entries
+	Signed      int64        `json:"signed"`  // entries up to this one are signed
 	Origin      string       `json:"origin,omitempty"`
 	Root        string       `json:"root,omitempty"`
 	Damage      *verifiedBad `json:"damage,omitempty"`
@@ -221,13 +249,13 @@ type verified struct {
 
 type verifiedBad struct {
 	Harm  audit.Harm `json:"harm"`
-	Entry int64      `json:"entry"`
+	Entry int64      `json:"entry,omitempty"`
 	Until int64      `json:"until,omitempty"`
 	Text  string     `json:"text"`
 }
 
-// verdict verifies and says what was found; damage gives the exit code 5. Where the
-// log is sound, rows holds the store against what was signed of it.
+// verdict verifies and says what was found. Where the log is sound, rows holds the
+// store against what was signed of it.
 func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what string, rows func(audit.State) error) error {
 	if isTerminal(a.err) && a.env["TERM"] != "dumb" {
 		e.Progress = func(entries int64) { fmt.Fprintf(a.err, eraseLine+"%d entries", entries) }
@@ -237,13 +265,7 @@ func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what
 	if err != nil {
 		return fmt.Errorf("verifying %s: %w", what, err)
 	}
-	v := verified{OK: report.Damage == nil, First: report.First, Last: report.Last, Checkpoints: report.Checkpoints, Signed: report.Head.Size}
-	if report.Head.Size > 0 {
-		v.Origin, v.Root = report.Head.Origin, report.Head.Root.String()
-	}
-	if d := report.Damage; d != nil {
-		v.Damage = &verifiedBad{d.Harm, d.Entry, d.Until, d.Text}
-	}
+	v := verifiedBy(report)
 	if v.OK && rows != nil && report.Head.State.Digest != "" {
 		err := rows(report.Head.State)
 		if err != nil && !errors.Is(err, audit.ErrTampered) {
@@ -253,6 +275,28 @@ func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what
 			v.OK, v.Store = false, err.Error()
 		}
 	}
+	return a.conclude(v, believed)
+}
+
+func verifiedBy(report audit.Report) verified {
+	v := verified{OK: report.Damage == nil, First: report.First, Last: report.Last, Checkpoints: report.Checkpoints, NotHeld: report.NotHeld, Signed: report.Head.Size}
+	if report.Head.Size > 0 {
+		v.Origin, v.Root = report.Head.Origin, report.Head.Root.String()
+	}
+	if d := report.Damage; d != nil {
+		v.Damage = &verifiedBad{d.Harm, d.Entry, d.Until, d.Text}
+	}
+	return v
+}
+
+// ofAnotherKey is the verdict on a proof that names another key than the expected one.
+func (a *app) ofAnotherKey(e audit.Evidence, named string) error {
+	text := fmt.Sprintf("the proof names another key, %s", named)
+	return a.conclude(verifiedBy(audit.Report{First: e.First, Last: e.First - 1, Damage: &audit.Damage{Harm: audit.Forged, Text: text}}), false)
+}
+
+// conclude prints the verdict; damage gives the exit code 5.
+func (a *app) conclude(v verified, believed bool) error {
 	if err := a.show(v, func() error { return a.verdictForEyes(v, believed) }); err != nil {
 		return err
 	}
@@ -272,7 +316,7 @@ func (a *app) verdictForEyes(v verified, believed bool) error {
 			where = "a checkpoint"
 		}
 		fmt.Fprintf(a.out, "%s %s: %s.\n", a.paint(red, strings.ToUpper(string(d.Harm))+":"), where, printable(d.Text))
-		_, err := fmt.Fprintf(a.out, "Up to there %d entries are as they were written; %d of them are signed.\n", max(0, v.Last-v.First+1), max(0, v.Signed-v.First+1))
+		_, err := fmt.Fprintf(a.out, "Up to there %d entries are as they were written; %d of them are signed.\n", max(0, v.Last-v.First+1), max(0, min(v.Signed, v.Last)-v.First+1))
 		return err
 	}
 	fmt.Fprintf(a.out, "%s entries %d to %d are as they were written, by %d checkpoints.\n", a.paint(green, "OK:"), v.First, v.Last, v.Checkpoints)
@@ -281,6 +325,9 @@ func (a *app) verdictForEyes(v verified, believed bool) error {
 	}
 	if v.Signed < v.Last {
 		fmt.Fprintf(a.out, "Entries %d to %d are not signed yet.\n", v.Signed+1, v.Last)
+	}
+	if v.NotHeld > 0 {
+		fmt.Fprintf(a.out, "%d of the witness's checkpoints could not be held against these entries, since they do not lead through their sizes.\n", v.NotHeld)
 	}
 	fmt.Fprintf(a.out, "Log %s, size %d, root %s\n", v.Origin, v.Signed, v.Root)
 	if believed {

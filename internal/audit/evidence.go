@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -32,11 +35,15 @@ func EvidenceOf(ctx context.Context, s Store, key note.Verifier) (Evidence, erro
 	if err != nil {
 		return Evidence{}, err
 	}
+	lowest, err := lowest(ctx, s)
+	if err != nil {
+		return Evidence{}, err
+	}
 	e := Evidence{
-		Key: key, First: first, Left: left,
+		Key: key, Whole: true, First: first, Left: left,
 		Entries: func(yield func(Stated, error) bool) {
-			for entry, err := range entriesOf(ctx, s, 1) {
-				if !yield(Stated{Seq: entry.Seq, Leaf: Leaf(&entry), Hash: entry.Hash}, err) {
+			for entry, err := range entriesOf(ctx, s, lowest) {
+				if !yield(statedBy(&entry), err) {
 					return
 				}
 			}
@@ -60,6 +67,25 @@ func EvidenceOf(ctx context.Context, s Store, key note.Verifier) (Evidence, erro
 		e.Checkpoints = append(e.Checkpoints, c.Note)
 	}
 	return e, nil
+}
+
+// statedBy is an entry as its row states it. The row's id is not in the leaf: the
+// number is what it says.
+func statedBy(e *store.AuditEntry) Stated {
+	seq, err := strconv.ParseInt(e.ID, 10, 64)
+	if err != nil || strconv.FormatInt(seq, 10) != e.ID {
+		seq = 0
+	}
+	return Stated{Seq: seq, Leaf: Leaf(e), Hash: e.Hash}
+}
+
+// lowest is the number of the lowest row: one below 1 is none of keeper's.
+func lowest(ctx context.Context, s Entries) (int64, error) {
+	totals, err := s.AuditTotals(ctx)
+	if totals.LastSeq == 0 {
+		return 1, err
+	}
+	return min(1, totals.First), err
 }
 
 // firstOf is the number of the entry with which a log must begin: 1, or one up to that
@@ -265,59 +291,122 @@ func hashBytes(hashes []tlog.Hash) [][]byte {
 func ReadProof(r io.Reader) (e Evidence, publicKey string, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, longestLine)
-	if !lines.Scan() {
-		return e, "", errors.Join(errors.New("reading the proof: it is empty"), lines.Err())
-	}
-	var head proofHead
-	if err := strictly(lines.Bytes(), &head); err != nil || head.Format != proofFormat {
-		return e, "", fmt.Errorf("reading the proof: its first line is not of the format %s", proofFormat)
-	}
-	if head.First < 1 || head.Last < head.First {
-		return e, "", errors.New("reading the proof: its first line says of no entries")
-	}
-	e.First, e.Last = head.First, head.Last
-	if e.Left, err = hashesOf(bytes.Join(head.Left, nil)); err == nil {
-		e.Right, err = hashesOf(bytes.Join(head.Right, nil))
-	}
 	var recorded []tlog.Hash
-	for n := 2; err == nil && lines.Scan(); n++ {
-		var line proofLine
+	for n := 1; lines.Scan(); n++ {
 		var some []tlog.Hash
-		if err = strictly(lines.Bytes(), &line); err != nil || (line.Checkpoint == "") == (line.Hashes == nil) {
-			return e, "", fmt.Errorf("reading the proof: line %d is neither a checkpoint nor hashes", n)
+		if n == 1 {
+			publicKey, err = e.readHead(lines.Bytes())
+		} else {
+			some, err = e.readLine(lines.Bytes(), len(recorded))
 		}
-		if line.Checkpoint != "" {
-			e.Checkpoints = append(e.Checkpoints, []byte(line.Checkpoint))
+		if err != nil {
+			return e, "", malformed("line %d: %w", n, err)
 		}
-		some, err = hashesOf(line.Hashes)
 		recorded = append(recorded, some...)
 	}
-	if err == nil && int64(len(recorded)) != head.Last-head.First+1 {
-		err = fmt.Errorf("it has %d hashes for the entries %d to %d", len(recorded), head.First, head.Last)
-	}
-	if err = errors.Join(err, lines.Err()); err != nil {
+	if err := lines.Err(); err != nil {
 		return e, "", fmt.Errorf("reading the proof: %w", err)
 	}
+	first := e.First
+	if first == 0 {
+		return e, "", malformed("it is empty")
+	}
+	if int64(len(recorded)) != e.Last-first+1 {
+		return e, "", malformed("it has %d hashes for the entries %d to %d", len(recorded), first, e.Last)
+	}
 	e.Recorded = func(seq int64) (store.Hash, bool) {
-		if i := seq - head.First; i >= 0 && i < int64(len(recorded)) {
+		if i := seq - first; i >= 0 && i < int64(len(recorded)) {
 			return store.Hash(recorded[i]), true
 		}
 		return store.Hash{}, false
 	}
-	return e, head.PublicKey, nil
+	return e, publicKey, nil
 }
 
-// strictly reads one object of JSON that has no other members than those of v.
-func strictly(line []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+// malformed says why a proof is not of the format, so that it proves nothing.
+func malformed(why string, args ...any) error {
+	return fmt.Errorf("reading the proof, which is not of the format %s: %w", proofFormat, fmt.Errorf(why, args...))
+}
+
+func (e *Evidence) readHead(line []byte) (publicKey string, err error) {
+	var format string
+	var left, right []string
+	err = strictly(line, map[string]any{
+		"format": &format, "first": &e.First, "last": &e.Last, "publicKey": &publicKey, "left": &left, "right": &right,
+	})
+	if err != nil {
+		return "", err
+	}
+	if format != proofFormat {
+		return "", fmt.Errorf("it says that it is of the format %q", format)
+	}
+	if e.First < 1 || e.Last < e.First {
+		return "", errors.New("it is of no entries")
+	}
+	if len(left) != len(subtreesOf(e.First-1)) {
+		return "", fmt.Errorf("want %d hashes over the entries before %d, have %d", len(subtreesOf(e.First-1)), e.First, len(left))
+	}
+	if e.Left, err = hashesIn(left); err == nil {
+		e.Right, err = hashesIn(right)
+	}
+	return publicKey, err
+}
+
+// readLine reads a line behind the first: a checkpoint, or hashes, where so many came
+// before.
+func (e *Evidence) readLine(line []byte, before int) ([]tlog.Hash, error) {
+	var checkpoint, hashes string
+	switch {
+	case before == 0 && strictly(line, map[string]any{"checkpoint": &checkpoint}) == nil:
+		e.Checkpoints = append(e.Checkpoints, []byte(checkpoint))
+		return nil, nil
+	case strictly(line, map[string]any{"hashes": &hashes}) != nil:
+		return nil, errors.New("it is neither a checkpoint nor hashes")
+	}
+	b, ok := decode64(hashes)
+	if !ok || len(b) == 0 || len(b) > hashesALine*tlog.HashSize || before%hashesALine != 0 {
+		return nil, fmt.Errorf("hashes are %d in a line, and fewer in the last", hashesALine)
+	}
+	return hashesOf(b)
+}
+
+// strictly reads one object of JSON that has exactly these members.
+func strictly(line []byte, members map[string]any) error {
+	var found map[string]json.RawMessage
+	if err := json.Unmarshal(line, &found); err != nil {
 		return err
 	}
-	if d.More() {
-		return errors.New("more follows it")
+	if len(found) != len(members) {
+		return errors.New("it has other members")
+	}
+	for name, to := range members {
+		value, ok := found[name]
+		if !ok || string(value) == "null" {
+			return fmt.Errorf("it has no %s", name)
+		}
+		if err := json.Unmarshal(value, to); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// decode64 reads base64 in its one form.
+func decode64(text string) ([]byte, bool) {
+	b, err := base64.StdEncoding.DecodeString(text)
+	return b, err == nil && base64.StdEncoding.EncodeToString(b) == text
+}
+
+func hashesIn(texts []string) ([]tlog.Hash, error) {
+	all := make([]tlog.Hash, len(texts))
+	for i, text := range texts {
+		b, ok := decode64(text)
+		if !ok || len(b) != tlog.HashSize {
+			return nil, errors.New("a hash is not 32 bytes in base64")
+		}
+		all[i] = tlog.Hash(b)
+	}
+	return all, nil
 }
 
 func hashesOf(b []byte) ([]tlog.Hash, error) {
@@ -331,13 +420,16 @@ func hashesOf(b []byte) ([]tlog.Hash, error) {
 	return all, nil
 }
 
-// LeavesOf reads an NDJSON export: a leaf a line.
+// LeavesOf reads an NDJSON export: a leaf a line. The last line is cut where it has
+// neither a line feed nor the end of its object.
 func LeavesOf(r io.Reader) iter.Seq2[Stated, error] {
 	return func(yield func(Stated, error) bool) {
 		lines := bufio.NewScanner(r)
 		lines.Buffer(nil, longestLine)
+		lines.Split(wholeLines)
 		for lines.Scan() {
-			if !yield(Stated{Seq: numberOf(lines.Bytes()), Leaf: lines.Bytes()}, nil) {
+			leaf, ended := bytes.CutSuffix(lines.Bytes(), []byte("\n"))
+			if !yield(Stated{Seq: numberOf(leaf), Leaf: leaf, Cut: !ended && !json.Valid(leaf)}, nil) {
 				return
 			}
 		}
@@ -347,10 +439,24 @@ func LeavesOf(r io.Reader) iter.Seq2[Stated, error] {
 	}
 }
 
-// NewVerifier reads a public key as signed notes write it: name+hash+key.
+// wholeLines is a [bufio.SplitFunc] for lines with their line feeds.
+func wholeLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	n := bytes.IndexByte(data, '\n') + 1
+	if n == 0 && atEOF {
+		n = len(data)
+	}
+	if n == 0 {
+		return 0, nil, nil
+	}
+	return n, data[:n], nil
+}
+
+// NewVerifier reads a public key as signed notes write it, in its one form:
+// name+hash+key.
 func NewVerifier(publicKey string) (note.Verifier, error) {
 	v, err := note.NewVerifier(publicKey)
-	if err != nil {
+	fields := strings.SplitN(publicKey, "+", 3)
+	if _, canonical := decode64(fields[len(fields)-1]); err != nil || !canonical || strings.ToLower(fields[1]) != fields[1] {
 		return nil, errors.New("reading the audit log's public key: want it as `keeper audit key` prints it")
 	}
 	return v, nil

@@ -2,6 +2,8 @@ package audit_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/superinstance/keeper/internal/audit"
 )
@@ -106,6 +109,141 @@ func TestTamperingWithAnExportIsNamed(t *testing.T) {
 		report, err := x.verify(t, key)
 		if err != nil || report.Damage == nil || report.Damage.Harm != c.harm || report.Damage.Entry != c.entry {
 			t.Errorf("%s: got %+v and %v, want entry %d %s", c.name, report.Damage, err, c.entry, c.harm)
+		}
+	}
+}
+
+// checkpointOf has the key sign a checkpoint over the first size entries, or over as
+// many others.
+func checkpointOf(t *testing.T, d *disk, key *audit.Key, size int64, right bool) []byte {
+	t.Helper()
+	root := tlog.Hash{1}
+	if right {
+		root = rootOf(leavesOf(d.entries[:size]))
+	}
+	text := fmt.Sprintf("%s\n%d\n%s\n", key.Name(), size, base64.StdEncoding.EncodeToString(root[:]))
+	signed, err := note.Sign(&note.Note{Text: text}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// fewEntries is an export of the entries 8 to 14 of a log of 20, with checkpoints over
+// 10 and 20.
+func fewEntries(t *testing.T) (*disk, *audit.Key, note.Verifier, export) {
+	t.Helper()
+	d := &disk{}
+	l, err := audit.Open(t.Context(), audit.Config{Store: d, CheckpointEntries: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(t.Context()) })
+	key, verifier := newKey(t)
+	if err := l.Sign(t.Context(), key, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		fill(t, l, 10)
+		if _, err := l.Checkpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d, key, verifier, exported(t, l, d, 8, 14)
+}
+
+func TestAWitnessIsHeldWhereverTheTreeOfAnExportComesBy(t *testing.T) {
+	d, key, verifier, x := fewEntries(t)
+	held := map[int64]bool{4: true, 6: true, 7: true, 16: true, 20: true}
+	for size := int64(1); size <= 25; size++ {
+		isHeld := held[size] || size >= 8 && size <= 14
+		report, err := x.verify(t, verifier, checkpointOf(t, d, key, size, false))
+		switch {
+		case err != nil:
+			t.Errorf("size %d: %v", size, err)
+		case !isHeld && (report.Damage != nil || report.NotHeld != 1):
+			t.Errorf("size %d, at which the tree does not come by: got %+v, %d not held; want 1", size, report.Damage, report.NotHeld)
+		case isHeld && (report.Damage == nil || report.Damage.Harm != audit.Forked || report.Damage.Entry != 1 || report.Damage.Until != size):
+			t.Errorf("size %d, of another log: got %+v, want entries 1 to %d forked", size, report.Damage, size)
+		}
+		if size > 20 {
+			continue
+		}
+		report, err = x.verify(t, verifier, checkpointOf(t, d, key, size, true))
+		if err != nil || report.Damage != nil || (report.NotHeld == 0) != isHeld {
+			t.Errorf("size %d: got %+v, %d not held, %v", size, report.Damage, report.NotHeld, err)
+		}
+	}
+}
+
+func TestOnlyAWholeLogWasPutBackWhereAWitnessSawMore(t *testing.T) {
+	d, key, verifier, x := fewEntries(t)
+	e, _, err := audit.ReadProof(strings.NewReader(strings.Join(x.proof, "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Key, e.Known = verifier, [][]byte{checkpointOf(t, d, key, 21, false)}
+	for whole, want := range map[bool]audit.Harm{false: "", true: audit.RolledBack} {
+		e.Whole, e.Entries = whole, audit.LeavesOf(strings.NewReader(strings.Join(x.lines, "\n")))
+		report, err := audit.Verify(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := audit.Harm("")
+		if report.Damage != nil {
+			got = report.Damage.Harm
+		}
+		if got != want {
+			t.Errorf("whole: %t: got %q, want %q", whole, got, want)
+		}
+	}
+}
+
+func TestAnEditWithItsRecordIsNoDeletion(t *testing.T) {
+	_, _, verifier, whole := fewEntries(t)
+	edited := export{slices.Clone(whole.lines), slices.Clone(whole.proof)}
+	edited.lines[1] = strings.Replace(edited.lines[1], "started", "stopped", 1)
+	h := tlog.RecordHash([]byte(edited.lines[1]))
+	last := len(edited.proof) - 1
+	var line struct {
+		Hashes []byte `json:"hashes"`
+	}
+	if err := json.Unmarshal([]byte(edited.proof[last]), &line); err != nil {
+		t.Fatal(err)
+	}
+	copy(line.Hashes[tlog.HashSize:], h[:])
+	edited.proof[last] = fmt.Sprintf(`{"hashes":%q}`, base64.StdEncoding.EncodeToString(line.Hashes))
+	before := export{whole.lines, slices.Clone(whole.proof)}
+	at := strings.Index(before.proof[0], `"left":["`) + len(`"left":["`)
+	before.proof[0] = before.proof[0][:at] + strings.Repeat("A", 43) + "=" + before.proof[0][at+44:]
+	for name, x := range map[string]export{"an entry and its record": edited, "a hash before the entries": before} {
+		report, err := x.verify(t, verifier)
+		if d := report.Damage; err != nil || d == nil || d.Harm != audit.Edited || d.Entry != 8 || d.Until != 10 || strings.Contains(d.Text, "missing") {
+			t.Errorf("%s: got %+v and %v, want one of the entries 8 to 10 edited", name, d, err)
+		}
+	}
+}
+
+func TestAProofOfAnotherFormIsRefused(t *testing.T) {
+	_, _, verifier, whole := fewEntries(t)
+	for name, tamper := range map[string]func(lines []string) []string{
+		"checkpoints swapped":    func(l []string) []string { l[1], l[2] = l[2], l[1]; return l },
+		"a checkpoint twice":     func(l []string) []string { return slices.Insert(l, 1, l[1]) },
+		"checkpoints at the end": func(l []string) []string { return []string{l[0], l[3], l[1], l[2]} },
+		"no publicKey":           func(l []string) []string { l[0] = strings.Replace(l[0], "publicKey", "PublicKey", 1); return l },
+		"one more on the right": func(l []string) []string {
+			l[0] = strings.Replace(l[0], `"right":[`, `"right":["`+strings.Repeat("A", 43)+`=",`, 1)
+			return l
+		},
+		"base64 with bits that are not used": func(l []string) []string {
+			at := strings.Index(l[0], `="`)
+			l[0] = l[0][:at-1] + string(l[0][at-1]+1) + l[0][at:]
+			return l
+		},
+	} {
+		x := export{whole.lines, tamper(slices.Clone(whole.proof))}
+		if report, err := x.verify(t, verifier); err == nil {
+			t.Errorf("%s: got %+v, want an error", name, report.Damage)
 		}
 	}
 }

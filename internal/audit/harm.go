@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,7 +20,7 @@ var idMember = []byte(`,"id":"`)
 func numberOf(leaf []byte) int64 {
 	b, e := numberIn(leaf)
 	n, err := strconv.ParseInt(string(leaf[b:e]), 10, 64)
-	if err != nil {
+	if err != nil || strconv.FormatInt(n, 10) != string(leaf[b:e]) {
 		return 0
 	}
 	return n
@@ -42,80 +43,80 @@ func renumbered(leaf []byte, seq int64) []byte {
 }
 
 // judge says what was done where e stands, which is not the entry that was recorded
-// there. next goes on to those that follow.
+// there, by the table of docs/audit-format.md. next goes on to those that follow.
 func (v *verification) judge(e Stated, next func() (Stated, error, bool)) *Damage {
 	at := v.tree.size + 1
 	e.Leaf = slices.Clone(e.Leaf)
-	after := []Stated{e}
-	for len(after) < window {
-		more, err, ok := next()
-		if !ok || err != nil {
-			break
-		}
-		more.Leaf = slices.Clone(more.Leaf)
-		after = append(after, more)
+	switch was := v.writtenAs(e, at); {
+	case was == at:
+		return &Damage{Harm: Edited, Entry: at, Text: fmt.Sprintf("entry %d bears another number than it was written with", at)}
+	case was > at && v.standsLater(at, next):
+		return &Damage{Harm: Reordered, Entry: at, Text: fmt.Sprintf("entry %d stands where entry %d was written", was, at)}
+	case was > at:
+		return &Damage{Harm: Deleted, Entry: at, Until: was - 1, Text: fmt.Sprintf("entry %d is followed by what was entry %d", at-1, was)}
+	case !v.shifted(at, next):
+		return &Damage{Harm: Edited, Entry: at, Text: fmt.Sprintf("entry %d is not what was written", at)}
+	case was > 0 && v.usurped(e, was):
+		return &Damage{Harm: Inserted, Entry: was, Until: at - 1, Text: fmt.Sprintf("%s not written by keeper; what follows was written as entry %d", spanOf(was, at-1), was)}
 	}
-	was := make([]int64, len(after)) // which entry each one was, 0: not known
-	for i, e := range after {
-		was[i] = v.wasNear(e, at+int64(i))
-	}
-	if was[0] == 0 {
-		was[0] = v.wasAnywhere(after[0], at)
-	}
-	if was[0] > at && !slices.Contains(was, at) && v.standsLater(at, after, next) {
-		was = append(was, at)
-	}
-	d := harmOf(at, was)
-	return &d
+	return &Damage{Harm: Inserted, Entry: at, Text: fmt.Sprintf("entry %d was not written by keeper; what was written as entry %d comes behind it", at, at)}
 }
 
-// wasNear is the number of the entry that e is in truth, if that is not far from
-// where it stands.
-func (v *verification) wasNear(e Stated, at int64) int64 {
-	for _, seq := range []int64{e.Seq, at} {
+// writtenAs is the number of the entry that e is in truth: the one that it says, else
+// the one of its place, else the lowest above that; 0 where none is known.
+func (v *verification) writtenAs(e Stated, at int64) int64 {
+	for _, seq := range []int64{e.Seq, numberOf(e.Leaf), at} {
 		if v.was(e, seq) {
 			return seq
 		}
 	}
-	for far := int64(1); far <= 8; far++ {
-		for _, seq := range []int64{at + far, at - far} {
-			if v.was(e, seq) {
-				return seq
-			}
+	last := cmp.Or(v.Last, max(at+window, v.top))
+	for seq := at + 1; seq <= last; seq++ {
+		if v.was(e, seq) {
+			return seq
 		}
 	}
-	return 0
-}
-
-// wasAnywhere looks for the entry that e is in the whole log.
-func (v *verification) wasAnywhere(e Stated, at int64) int64 {
-	last := at + window
-	if n := len(v.heads); n > 0 {
-		last = max(last, v.heads[n-1].Size)
-	}
-	for seq := v.First; seq <= last; seq++ {
-		if v.was(e, seq) {
+	for seq := max(v.First, at-window); seq < at && e.Hash != (store.Hash{}); seq++ {
+		if v.was(e, seq) { // see usurped
 			return seq
 		}
 	}
 	return 0
 }
 
-// standsLater says whether the entry of that number is one of after, or comes behind
-// them.
-func (v *verification) standsLater(seq int64, after []Stated, next func() (Stated, error, bool)) bool {
-	if slices.ContainsFunc(after, func(e Stated) bool { return v.was(e, seq) }) {
-		return true
-	}
-	for {
-		e, err, ok := next()
-		if !ok || err != nil {
+// standsLater says whether the entry of that number, whose place another has taken,
+// comes behind it, or else the one after it stands in its place.
+func (v *verification) standsLater(seq int64, next func() (Stated, error, bool)) bool {
+	for at := seq + 1; ; at++ {
+		e, err, more := next()
+		if !more || err != nil {
 			return false
 		}
-		if v.was(e, seq) {
+		if v.was(e, seq) || at == seq+1 && v.was(e, at) {
 			return true
 		}
 	}
+}
+
+// shifted says whether the entry of that number, where something else stands, comes
+// behind it before any that stands in its place.
+func (v *verification) shifted(seq int64, next func() (Stated, error, bool)) bool {
+	for at := seq + 1; ; at++ {
+		e, err, more := next()
+		if !more || err != nil {
+			return false
+		}
+		if shifted := v.was(e, seq); shifted != v.was(e, at) { // both: they are alike
+			return shifted
+		}
+	}
+}
+
+// usurped says whether the place of e, which was the entry of that number by the hash
+// beside it, was taken by another that has a hash of its own, or none.
+func (v *verification) usurped(e Stated, seq int64) bool {
+	recorded, _ := v.recorded(seq)
+	return v.Recorded != nil && e.Hash != (store.Hash{}) && recorded != e.Hash
 }
 
 // was says whether e was recorded as the entry of that number.
@@ -131,68 +132,35 @@ func (v *verification) was(e Stated, seq int64) bool {
 	return known && h == recorded
 }
 
-// harmOf tells the harm where the entries that stand from at on were those of the
-// numbers was.
-func harmOf(at int64, was []int64) Damage {
-	first := was[0]
-	switch {
-	case first == at:
-		return Damage{Harm: Edited, Entry: at, Text: fmt.Sprintf("entry %d bears another number than it was written with", at)}
-	case first > at && slices.Contains(was[1:], at):
-		return Damage{Harm: Reordered, Entry: at, Text: fmt.Sprintf("entry %d stands where entry %d was written", first, at)}
-	case first > at && (len(was) == 1 || was[1] != at+1):
-		return Damage{Harm: Deleted, Entry: at, Until: first - 1, Text: fmt.Sprintf("entry %d is followed by what was entry %d", at-1, first)}
-	case first > at: // the rest stands as it was written
-		return Damage{Harm: Reordered, Entry: at, Text: fmt.Sprintf("entry %d stands where entry %d was written", first, at)}
-	}
-	for i, seq := range was[1:] {
-		if seq == 0 {
-			continue
-		}
-		if seq <= at+int64(i) {
-			return Damage{Harm: Inserted, Entry: at, Text: fmt.Sprintf("entry %d was not written by keeper; what follows it was written as entry %d", at, seq)}
-		}
-		break
-	}
-	return Damage{Harm: Edited, Entry: at, Text: fmt.Sprintf("entry %d is not what was written", at)}
-}
-
-// without tells the harm where each entry fits what is recorded beside it, but the
-// entries up to a checkpoint are not those that were signed: whoever changed them
-// changed that, too.
-func (v *verification) without(d *Damage, next func() (Stated, error, bool)) *Damage {
-	if d.Harm != Edited {
+// refined tells more exactly what was done where each entry fits what is recorded
+// beside it, but the entries up to a checkpoint are not those that were signed: whoever
+// changed them changed that, too.
+func (v *verification) refined(d *Damage, next func() (Stated, error, bool)) *Damage {
+	if d.Harm != Edited || d == v.node {
 		return d
 	}
-	if d.Text == "" {
-		d.Text = fmt.Sprintf("one or more of the entries %d to %d are not those that were signed", d.Entry, d.Until)
+	last, entries := v.tree.size, v.recent
+	if e, err, more := next(); more && err == nil {
+		last++
+		entries = append(slices.Clip(entries), e)
 	}
-	want := v.want
-	if int64(len(v.recent)) != want.Size-v.good {
-		return d // too many to try
-	}
-	if e, err, ok := next(); ok && err == nil {
-		if at := v.insertedAt(append(slices.Clip(v.recent), e), want.Root); at > 0 {
+	if int64(len(v.recent)) == v.want.Size-v.good { // else there are too many to try
+		if at := v.insertedAt(entries, v.want.Root); at > 0 {
 			return &Damage{Harm: Inserted, Entry: at, Text: fmt.Sprintf("without entry %d, the entries are those that were signed", at)}
 		}
+		if a, b := v.swapped(v.want.Root); a > 0 {
+			return &Damage{Harm: Reordered, Entry: a, Text: fmt.Sprintf("entries %d and %d stand in each other's place", a, b)}
+		}
 	}
-	if a, b := v.swapped(want.Root); a > 0 {
-		return &Damage{Harm: Reordered, Entry: a, Text: fmt.Sprintf("entries %d and %d stand in each other's place", a, b)}
-	}
-	largest := v.want.Size
-	if n := len(v.heads); n > 0 {
-		largest = v.heads[n-1].Size
-	}
-	last := v.tree.size
 	for {
-		if _, err, ok := next(); !ok || err != nil {
+		if _, err, more := next(); !more || err != nil {
 			break
 		}
 		last++
 	}
-	if last+1 < largest { // one was read above
+	if all := cmp.Or(v.Last, v.top); last < all {
 		d.Harm = Deleted
-		d.Text = fmt.Sprintf("one or more of the entries %d to %d are missing: %d were signed in all", d.Entry, d.Until, largest)
+		d.Text = fmt.Sprintf("one or more of the entries %d to %d are missing: %d were signed in all", d.Entry, d.Until, all)
 	}
 	return d
 }
@@ -210,8 +178,10 @@ func (v *verification) rootWith(hashes []tlog.Hash) tlog.Hash {
 // insertedAt is the number of the entry without which the others have the root, 0
 // where there is none. Of entries that are alike it is the last.
 func (v *verification) insertedAt(entries []Stated, root tlog.Hash) (seq int64) {
-	n := len(entries)
-	hashes := make([]tlog.Hash, n-1) // without the first
+	if len(entries) == len(v.recent) { // nothing follows
+		return 0
+	}
+	hashes := make([]tlog.Hash, len(v.recent)) // without the first
 	for i, e := range entries[1:] {
 		hashes[i] = tlog.RecordHash(renumbered(e.Leaf, e.Seq-1))
 	}

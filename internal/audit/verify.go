@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"iter"
 	"slices"
@@ -18,11 +20,16 @@ type Stated struct {
 	Seq  int64      // its number, by what it says itself
 	Leaf []byte     // see [Leaf]
 	Hash store.Hash // of the leaf as it was written, kept beside the entry; zero: not kept there
+	Cut  bool       // its end is missing, and nothing follows
 }
 
 // Evidence is a log, or a part of one without a gap, and what was signed of it.
 type Evidence struct {
-	Key     note.Verifier
+	Key note.Verifier
+	// Whole says that it is all of the log as it is now: then a larger checkpoint
+	// that was kept elsewhere shows that the log was put back. Of an export it
+	// shows nothing.
+	Whole   bool
 	First   int64                    // number of the first entry; 0 means 1
 	Last    int64                    // number of the last one; 0: not said
 	Left    []tlog.Hash              // the perfect subtrees over those before it, largest first
@@ -34,7 +41,8 @@ type Evidence struct {
 	// Kept is a node of the tree as it is kept beside the entries; false where it is
 	// not known. It may be nil.
 	Kept func(level int, index int64) (store.Hash, bool)
-	// Checkpoints are those that lie with the entries.
+	// Checkpoints are those that lie with the entries. Where Last is said, they are
+	// in order, and only the last of them is of a size above Last.
 	Checkpoints [][]byte
 	// Known are checkpoints that were kept elsewhere, by a witness.
 	Known [][]byte
@@ -60,7 +68,7 @@ const (
 // Damage is the first harm that a verification met.
 type Damage struct {
 	Harm  Harm
-	Entry int64  // the first bad entry
+	Entry int64  // the first bad entry; 0: no entry, but a checkpoint is bad
 	Until int64  // it is known only that it is one of Entry to Until, where that is larger
 	Text  string // a sentence
 }
@@ -69,117 +77,209 @@ type Damage struct {
 type Report struct {
 	First, Last int64      // numbers of the entries that were gone through and are good, Last below First: none
 	Checkpoints int        // that hold
-	Head        Checkpoint // the largest of those
+	NotHeld     int        // checkpoints of Known that say nothing here: the tree never has their size; counted where there is no damage
+	Head        Checkpoint // the largest of those that hold
 	Damage      *Damage    // nil: none
 }
 
-// window is how many entries are looked at to tell what was done to the first that
-// is bad.
+// window is how many entries are kept to tell what was done among those that a
+// checkpoint is over.
 const window = 1000
 
 // Verify holds entries against what was recorded and signed of them, and names the
-// first harm. Its error says that it could not read them.
+// first harm. Its error says that it could not read them, or that what proves them is
+// not of the format.
 func Verify(ctx context.Context, e Evidence) (Report, error) {
 	v := &verification{Evidence: e}
 	if v.First == 0 {
 		v.First = 1
 	}
-	v.report.First, v.report.Last = v.First, v.First-1
-	if v.report.Damage = v.openHeads(); v.report.Damage != nil {
-		return v.report, nil
+	v.report.First, v.report.Last, v.good = v.First, v.First-1, v.First-1
+	if want := len(subtreesOf(v.First - 1)); len(v.Left) != want {
+		return v.report, fmt.Errorf("verifying from entry %d: want %d hashes over the entries before it, have %d", v.First, want, len(v.Left))
 	}
-	v.tree = frontier{v.First - 1, slices.Clone(v.Left)}
-	v.base, v.good, v.agreed = v.tree.clone(), v.First-1, v.First-1
-	if len(v.Left) != len(subtreesOf(v.First-1)) {
-		return v.report, fmt.Errorf("verifying from entry %d: want %d hashes over the entries before it, have %d", v.First, len(subtreesOf(v.First-1)), len(v.Left))
+	var err error
+	if v.report.Damage, err = v.openHeads(); v.report.Damage == nil && err == nil {
+		v.report.Damage, err = v.run(ctx)
 	}
-	err := v.run(ctx)
+	if v.report.Damage == nil {
+		v.report.NotHeld = len(v.Known) - v.held
+	}
 	return v.report, err
 }
 
 // verification is one run of Verify.
 type verification struct {
 	Evidence
-	heads  []head // by size; of the same size those that lie with the entries first
-	report Report
-	tree   frontier
-	good   int64    // all entries up to it are those that were signed
-	base   frontier // and the tree over them
-	recent []Stated // those after it, window of them at most
-	want   head     // the checkpoint of which the entries are not
-	agreed int64    // the largest log on which a witness agrees
-	parted *Damage  // a witness saw another log
+	own, known []Checkpoint // by size, those that the tree has not come to
+	report     Report
+	tree       frontier
+	good       int64    // all entries up to it are those that were signed
+	base       frontier // and the tree over them
+	recent     []Stated // those after it, window of them at most
+	latest     []byte   // the leaf of the last entry, until the next is read
+	stopped    bool     // the last entry that was signed says that keeper stopped
+	want       Checkpoint
+	top        int64 // the size of the largest checkpoint that lies with the entries
+	held       int   // how many of a witness were held against the tree
+	agreed     int64 // the largest log on which a witness agrees
+
+	// Harm that is named only when a checkpoint fits behind it, or the log ends: if one
+	// does not fit, the entries themselves were changed.
+	fork *Damage // a witness saw another log
+	node *Damage // a kept node is not that of its entries
 }
 
-type head struct {
-	Checkpoint
-	known bool // kept elsewhere
-}
-
-func (v *verification) openHeads() *Damage {
-	for i, signed := range append(slices.Clone(v.Checkpoints), v.Known...) {
-		known := i >= len(v.Checkpoints)
-		c, err := OpenCheckpoint(signed, v.Key)
-		if err != nil {
-			return &Damage{Harm: Forged, Text: fmt.Sprintf("checkpoint %d of %d: %v", i+1, len(v.Checkpoints)+len(v.Known), err)}
-		}
-		v.heads = append(v.heads, head{c, known})
+// openHeads reads the checkpoints.
+func (v *verification) openHeads() (*Damage, error) {
+	var bad *Damage
+	if v.own, bad = v.open(v.Checkpoints, "checkpoint"); bad != nil {
+		return bad, nil
 	}
-	slices.SortStableFunc(v.heads, func(a, b head) int { return cmp.Compare(a.Size, b.Size) })
-	v.heads = slices.DeleteFunc(v.heads, func(h head) bool { return h.Size < v.First-1 })
-	return nil
+	if v.Last > 0 {
+		if bad, err := v.fitTogether(); bad != nil || err != nil {
+			return bad, err
+		}
+	}
+	if v.known, bad = v.open(v.Known, "the witness's checkpoint"); bad != nil {
+		return bad, nil
+	}
+	for _, all := range [][]Checkpoint{v.own, v.known} {
+		slices.SortStableFunc(all, func(a, b Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
+	}
+	if n := len(v.own); n > 0 {
+		v.top = v.own[n-1].Size
+	}
+	return nil, nil
 }
 
-// run goes through the entries until one is bad.
-func (v *verification) run(ctx context.Context) error {
+func (v *verification) open(signed [][]byte, what string) (all []Checkpoint, d *Damage) {
+	for i, note := range signed {
+		c, err := openStrictly(note, v.Key)
+		if err != nil {
+			return nil, &Damage{Harm: Forged, Text: fmt.Sprintf("%s %d of %d: %v", what, i+1, len(signed), err)}
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// fitTogether says whether the checkpoints of an export are those that its proof must
+// have.
+func (v *verification) fitTogether() (*Damage, error) {
+	top := v.First - 1
+	for i, c := range v.own {
+		if c.Size <= top || i > 0 && top >= v.Last {
+			return nil, malformed("checkpoint %d, of size %d, does not belong there", i+1, c.Size)
+		}
+		top = c.Size
+	}
+	if top < v.Last {
+		return &Damage{Harm: Forged, Entry: top + 1, Until: v.Last,
+			Text: fmt.Sprintf("no checkpoint is over the entries %d to %d, so nothing shows that they are keeper's", top+1, v.Last)}, nil
+	}
+	if want := len(subtreesBetween(v.Last, top)); len(v.Right) != want {
+		return nil, malformed("want %d hashes over the entries %d to %d, have %d", want, v.Last+1, top, len(v.Right))
+	}
+	return nil, nil
+}
+
+// openStrictly is OpenCheckpoint for a note in its one form, of which every signature
+// by key holds, and not only the first.
+func openStrictly(signed []byte, key note.Verifier) (Checkpoint, error) {
+	c, err := OpenCheckpoint(signed, key)
+	if err != nil {
+		return c, err
+	}
+	at := bytes.LastIndex(signed, []byte("\n\n"))
+	text, signatures := signed[:at+1], signed[at+2:]
+	if bytes.Contains(text, []byte("\n\n")) {
+		return c, fmt.Errorf("checkpoint has an empty line: %w", ErrTampered)
+	}
+	for line := range bytes.Lines(signatures) {
+		fields := bytes.Fields(line) // a dash, a name, a signature
+		sig, ok := decode64(string(fields[len(fields)-1]))
+		ours := ok && string(fields[1]) == key.Name() && binary.BigEndian.Uint32(sig) == key.KeyHash()
+		if !ok || ours && !key.Verify(text, sig[4:]) {
+			return c, fmt.Errorf("checkpoint's signature does not hold: %w", ErrTampered)
+		}
+	}
+	return c, nil
+}
+
+// run goes through all that the tree is made of until something is bad.
+func (v *verification) run(ctx context.Context) (*Damage, error) {
+	for i, place := range subtreesOf(v.First - 1) {
+		if d := v.join(place, v.Left[i]); d != nil {
+			return d, nil
+		}
+	}
+	v.good, v.base = v.First-1, v.tree.clone()
 	next, stop := iter.Pull2(v.Entries)
 	defer stop()
-	v.meetHeads()
-	for v.report.Damage == nil {
+	for {
 		e, err, more := next()
 		if err = cmp.Or(err, ctx.Err()); err != nil {
-			return err
+			return nil, err
 		}
 		if !more {
-			v.report.Damage = v.ended()
-			return nil
+			break
 		}
-		if v.Last > 0 && v.tree.size == v.Last {
-			v.report.Damage = &Damage{Harm: Inserted, Entry: v.Last + 1, Text: fmt.Sprintf("more entries follow the last one, %d", v.Last)}
-			return nil
-		}
-		if h, bad := v.bad(e); bad {
-			v.report.Damage = v.judge(e, next)
-			return nil
-		} else if v.report.Damage = v.add(h); v.report.Damage != nil {
-			return nil
-		}
-		v.report.Last = v.tree.size
-		v.remember(e)
-		v.meetHeads()
-		if v.report.Damage != nil {
-			v.report.Damage = v.without(v.report.Damage, next)
+		if d := v.take(e, next); d != nil {
+			return d, nil
 		}
 		if v.Progress != nil && v.tree.size%10000 == 0 {
 			v.Progress(v.tree.size - v.First + 1)
 		}
 	}
+	if v.tree.size < v.Last {
+		return v.truncated(), nil
+	}
+	for i, hash := range v.Right {
+		if d := v.join(subtreesBetween(v.Last, v.top)[i], hash); d != nil {
+			return d, nil
+		}
+	}
+	return v.ended(), nil
+}
+
+// take appends an entry to the tree. next goes on to those that follow.
+func (v *verification) take(e Stated, next func() (Stated, error, bool)) *Damage {
+	if v.Last > 0 && v.tree.size == v.Last {
+		return &Damage{Harm: Inserted, Entry: v.Last + 1, Text: fmt.Sprintf("more entries follow the last one, %d", v.Last)}
+	}
+	if e.Cut {
+		return v.truncated()
+	}
+	h, bad := v.bad(e)
+	if bad {
+		return v.judge(e, next)
+	}
+	v.tree.add(h, v.holdNode)
+	v.report.Last, v.latest = v.tree.size, e.Leaf
+	v.remember(e)
+	if d := v.hold(); d != nil {
+		return v.refined(d, next)
+	}
 	return nil
 }
 
-// add appends a leaf, and holds the nodes that it completes against those that are
-// kept.
-func (v *verification) add(leaf store.Hash) (d *Damage) {
-	v.tree.add(leaf, func(n store.AuditNode) {
-		if v.Kept == nil {
-			return
-		}
-		if kept, known := v.Kept(n.Level, n.Index); known && kept != n.Hash {
-			first := n.Index<<n.Level + 1
-			d = &Damage{Harm: Edited, Entry: first, Until: first + 1<<n.Level - 1, Text: fmt.Sprintf("the tree's node over the entries %d to %d is not theirs", first, first+1<<n.Level-1)}
-		}
-	})
-	return d
+func (v *verification) join(place int64, h tlog.Hash) *Damage {
+	level, _ := tlog.SplitStoredHashIndex(place)
+	v.tree.join(level, h)
+	return v.hold()
+}
+
+// holdNode holds a node that is complete against the one that is kept.
+func (v *verification) holdNode(n store.AuditNode) {
+	if v.Kept == nil || v.node != nil {
+		return
+	}
+	if kept, known := v.Kept(n.Level, n.Index); known && kept != n.Hash {
+		first := n.Index<<n.Level + 1
+		last := first + 1<<n.Level - 1
+		v.node = &Damage{Harm: Edited, Entry: first, Until: last, Text: fmt.Sprintf("the tree's node over the entries %d to %d is not theirs", first, last)}
+	}
 }
 
 // bad says whether e is not the entry that was recorded to follow.
@@ -209,88 +309,123 @@ func (v *verification) remember(e Stated) {
 	}
 }
 
-// meetHeads holds the tree against the checkpoints of its size.
-func (v *verification) meetHeads() {
-	for len(v.heads) > 0 && v.heads[0].Size == v.tree.size && v.report.Damage == nil {
-		h := v.heads[0]
-		v.heads = v.heads[1:]
-		switch holds := h.Root == v.tree.root(); {
-		case holds && v.parted != nil && !h.known:
-			v.report.Damage = v.parted
-		case holds && h.known:
-			v.agreed = h.Size
-			v.report.Checkpoints++
-		case holds:
-			v.good, v.base, v.recent = h.Size, v.tree.clone(), v.recent[:0]
-			v.report.Checkpoints++
-			v.report.Head = h.Checkpoint
-		case h.known && v.parted == nil:
-			v.parted = v.forked(h) // unless those that lie with the entries do not hold either
-			if v.report.Head.Size == h.Size {
-				v.report.Damage = v.parted
-			}
-		case !h.known:
-			v.want = h
-			v.report.Damage = &Damage{Harm: Edited, Entry: v.good + 1, Until: h.Size}
+// hold holds the tree against the checkpoints of its size.
+func (v *verification) hold() *Damage {
+	own, known := due(&v.own, v.tree.size), due(&v.known, v.tree.size)
+	if len(own)+len(known) == 0 {
+		return nil
+	}
+	root, fit := v.tree.root(), false
+	for _, c := range own {
+		if c.Root != root {
+			v.want = c
+			return v.unlike(c.Size)
+		}
+		v.fits(c)
+		fit = true
+	}
+	parted := false
+	for _, c := range known {
+		v.held++
+		if c.Root == root {
+			v.fits(c)
+			fit = true
+		} else {
+			parted = true
 		}
 	}
+	switch {
+	case parted && v.fork == nil:
+		v.fork = v.forked(v.tree.size)
+	case len(known) > 0:
+		v.agreed = v.tree.size
+	}
+	if fit {
+		return v.suspected()
+	}
+	return nil
 }
 
-// forked is the damage where the entries are not those of which h speaks, which was
-// kept elsewhere.
-func (v *verification) forked(h head) *Damage {
-	return &Damage{Harm: Forked, Entry: v.agreed + 1, Until: h.Size,
-		Text: fmt.Sprintf("a checkpoint over %d entries that was kept elsewhere is of another log; they part at one of the entries %d to %d", h.Size, v.agreed+1, h.Size)}
+// due takes those of size from the head of a list, and drops smaller ones.
+func due(list *[]Checkpoint, size int64) (all []Checkpoint) {
+	for len(*list) > 0 && (*list)[0].Size <= size {
+		if (*list)[0].Size == size {
+			all = append(all, (*list)[0])
+		}
+		*list = (*list)[1:]
+	}
+	return all
+}
+
+// fits notes that the tree is the one of which c speaks.
+func (v *verification) fits(c Checkpoint) {
+	v.good, v.base, v.recent = c.Size, v.tree.clone(), v.recent[:0]
+	v.stopped = bytes.Contains(v.latest, stopMember)
+	v.report.Checkpoints++
+	v.report.Head = c
+}
+
+// stopMember stands in the leaf of the last entry that a keeper writes when it stops,
+// which it signs; quotes in what others said are escaped.
+var stopMember = []byte(`,"event":"keeper.stopped","id":"`)
+
+// unlike is the damage where the tree is not the one that was signed when it had that
+// size.
+func (v *verification) unlike(size int64) *Damage {
+	d := &Damage{Harm: Edited, Entry: max(v.good+1, v.First), Until: size}
+	switch {
+	case size < v.First: // all that was signed there lies before what is here
+		d.Entry = 1
+	case v.Last > v.good:
+		d.Until = min(size, v.Last)
+	}
+	d.Text = fmt.Sprintf("one or more of the entries %d to %d are not those that were signed", d.Entry, d.Until)
+	return d
+}
+
+// forked is the damage where a witness was shown another log of that size.
+func (v *verification) forked(size int64) *Damage {
+	return &Damage{Harm: Forked, Entry: v.agreed + 1, Until: size,
+		Text: fmt.Sprintf("a checkpoint over %d entries that was kept elsewhere is of another log; they part at one of the entries %d to %d", size, v.agreed+1, size)}
+}
+
+// suspected is the harm that was only suspected until a checkpoint came that fits.
+func (v *verification) suspected() *Damage { return cmp.Or(v.fork, v.node) }
+
+func (v *verification) truncated() *Damage {
+	next, last := v.tree.size+1, cmp.Or(v.Last, v.top)
+	d := &Damage{Harm: Truncated, Entry: next, Until: last, Text: spanOf(next, last) + " missing at the end"}
+	if v.Last > 0 {
+		return d
+	}
+	d.Text += "; a checkpoint speaks of them"
+	if v.good < v.tree.size {
+		d.Text += fmt.Sprintf(", and no other shows that the entries %d to %d are those that were signed", v.good+1, v.tree.size)
+	}
+	return d
 }
 
 // ended is the damage, if any, where no more entries come.
 func (v *verification) ended() *Damage {
 	last := v.tree.size
 	switch {
-	case last < v.Last:
-		return &Damage{Harm: Truncated, Entry: last + 1, Until: v.Last, Text: spanOf(last+1, v.Last) + " missing at the end"}
-	case v.parted != nil:
-		return v.parted
-	case len(v.heads) > 0 && len(v.Right) > 0:
-		return v.reaches()
-	case len(v.heads) > 0:
-		return v.short()
-	case v.report.Head.Size < v.Last || v.report.Head.Size == 0 && last > 0:
-		return &Damage{Harm: Forged, Entry: v.good + 1, Until: last, Text: fmt.Sprintf("no checkpoint is over the entries %d to %d, so nothing shows that they are keeper's", v.good+1, last)}
+	case v.fork == nil && v.node != nil && len(v.own) > 0:
+		return &Damage{Harm: Deleted, Entry: v.node.Entry, Until: v.node.Until, Text: fmt.Sprintf("one or more of the entries %d to %d are missing: %d were signed in all", v.node.Entry, v.node.Until, v.top)}
+	case v.suspected() != nil:
+		return v.suspected()
+	case len(v.own) > 0:
+		return v.truncated()
+	case v.Whole && len(v.known) > 0:
+		largest := v.known[len(v.known)-1].Size
+		return &Damage{Harm: RolledBack, Entry: last + 1, Until: largest,
+			Text: fmt.Sprintf("the log ends at entry %d, but a checkpoint that was kept elsewhere is over %d: it was put back to an earlier state", last, largest)}
+	case v.Whole && v.stopped && last > v.good:
+		return &Damage{Harm: Inserted, Entry: v.good + 1, Until: last,
+			Text: fmt.Sprintf("keeper stopped with entry %d, and what follows it is not signed: keeper signs all that it writes when it stops", v.good)}
+	case v.top == 0 && last > 0:
+		return &Damage{Harm: Forged, Entry: v.First, Until: last, Text: fmt.Sprintf("no checkpoint is over the entries %d to %d, so nothing shows that they are keeper's", v.First, last)}
 	}
 	return nil
-}
-
-// short is the damage where checkpoints speak of more entries than there are.
-func (v *verification) short() *Damage {
-	last, largest := v.tree.size, v.heads[len(v.heads)-1]
-	if slices.ContainsFunc(v.heads, func(h head) bool { return !h.known }) {
-		return &Damage{Harm: Truncated, Entry: last + 1, Until: largest.Size,
-			Text: spanOf(last+1, largest.Size) + " missing at the end; a checkpoint speaks of them"}
-	}
-	return &Damage{Harm: RolledBack, Entry: last + 1, Until: largest.Size,
-		Text: fmt.Sprintf("the log ends at entry %d, but a checkpoint that was kept elsewhere is over %d: it was put back to an earlier state", last, largest.Size)}
-}
-
-// reaches leads the tree over the entries to the last checkpoint, which is of a
-// longer log.
-func (v *verification) reaches() *Damage {
-	h := v.heads[len(v.heads)-1]
-	between := subtreesBetween(v.tree.size, h.Size)
-	if len(between) == len(v.Right) {
-		tree := v.tree.clone()
-		for i, place := range between {
-			level, _ := tlog.SplitStoredHashIndex(place)
-			tree.join(level, v.Right[i])
-		}
-		if tree.root() == h.Root {
-			v.report.Checkpoints++
-			v.report.Head = h.Checkpoint
-			return nil
-		}
-	}
-	return &Damage{Harm: Edited, Entry: v.good + 1, Until: v.tree.size,
-		Text: fmt.Sprintf("one or more of the entries %d to %d are not those that were signed", v.good+1, v.tree.size)}
 }
 
 // spanOf names entries, and says that they are.

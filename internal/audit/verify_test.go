@@ -261,7 +261,7 @@ func TestWitnessesTellRollbacksAndForks(t *testing.T) {
 	back := a.clone()
 	back.entries, back.checkpoints = back.entries[:370], back.checkpoints[:10]
 	check(t, "a log put back", audit.Evidence{
-		Key: verifier, Entries: each(back.entries), Checkpoints: back.checkpoints, Known: a.checkpoints[15:16],
+		Key: verifier, Whole: true, Entries: each(back.entries), Checkpoints: back.checkpoints, Known: a.checkpoints[15:16],
 	}, audit.RolledBack, 371)
 	for i := 3; i < len(a.checkpoints); i++ {
 		check(t, "another log, checkpoint "+strconv.Itoa(i), audit.Evidence{
