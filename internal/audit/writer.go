@@ -13,6 +13,10 @@ import (
 	"github.com/superinstance/keeper/internal/store"
 )
 
+// crowdLinger is how long a batch that somebody waits for waits for as many callers as
+// shared the last commit.
+const crowdLinger = 200 * time.Microsecond
+
 // write is one entry on its way to the disk. result is nil where nobody waits:
 // such an entry is tried again with the next commit until it is in.
 type write struct {
@@ -47,6 +51,7 @@ type writer struct {
 	uncertain bool     // the last commit may or may not have happened
 	backlog   []*write // entries nobody waits for, whose commit failed
 	leaf      []byte   // to be used again
+	crowd     int      // callers who waited for the last commit
 
 	open     map[int64]bool // decisions whose outcome is not there yet
 	doubtful []*write       // decisions that were refused since their commit failed, perhaps in vain
@@ -85,32 +90,45 @@ func (w *writer) end() {
 	w.mark()
 }
 
-// gather returns first and what has queued up behind it. Entries that nobody
-// waits for linger for one that somebody does, and share its commit.
+// gather returns first and what has queued up behind it. Entries that nobody waits for
+// linger for one that somebody does, and share its commit. Where several callers shared
+// the last commit, this one waits a moment for as many: a sync keeps a processor from
+// them, so that few large commits leave them more than many small ones.
 func (w *writer) gather(first *write) []*write {
+	batch, awaited := []*write{first}, 0
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
-	batch, awaited := []*write{first}, first.result != nil
+	if first.result != nil {
+		awaited++
+		timer.Reset(crowdLinger)
+	}
 	runtime.Gosched() // callers who are about to decide share this commit
 	for len(batch) < batchEntries {
-		next, ok := w.next(awaited, timer.C)
+		next, ok := w.next(awaited < max(1, w.crowd), timer.C)
 		if !ok {
 			break
 		}
-		batch, awaited = append(batch, next), awaited || next.result != nil
+		batch = append(batch, next)
+		if next.result == nil {
+			continue
+		}
+		if awaited++; awaited == 1 {
+			timer.Reset(crowdLinger)
+		}
 	}
+	w.crowd = awaited
 	return batch
 }
 
-// next returns what is in the queue now or, where nobody waits for the batch,
-// what comes until late. It is false where nothing does.
-func (w *writer) next(awaited bool, late <-chan time.Time) (next *write, ok bool) {
+// next returns what is in the queue now or, where the batch is to wait, what comes
+// until late. It is false where nothing does.
+func (w *writer) next(wait bool, late <-chan time.Time) (next *write, ok bool) {
 	select {
 	case next, ok = <-w.log.queue:
 		return next, ok
 	default:
 	}
-	if awaited {
+	if !wait {
 		return nil, false
 	}
 	select {
