@@ -1,8 +1,12 @@
 package store
 
 import (
-	"encoding/json"
+	"bytes"
+	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // MinText is the length of the shortest AuditFilter.Text, in bytes.
@@ -18,25 +22,114 @@ type AuditFacets struct {
 
 // Facets reads them from the details. What cannot be read is left out.
 func (e *AuditEntry) Facets() (f AuditFacets) {
-	var d struct {
-		Path     string          `json:"path"`
-		Code     string          `json:"code"`
-		Status   json.RawMessage `json:"status"` // a text in some events
-		Findings []struct {
-			Rule string `json:"rule"`
-		} `json:"findings"`
-	}
-	if json.Unmarshal(e.Details, &d) != nil {
-		return f
-	}
-	f.Path, f.Code = d.Path, d.Code
-	if json.Unmarshal(d.Status, &f.Status) != nil {
-		f.Status = 0
-	}
-	for _, finding := range d.Findings {
-		f.Rules = append(f.Rules, finding.Rule)
+	d := jsontext.NewDecoder(bytes.NewBuffer(e.Details), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	err := eachMember(d, func(name string) error {
+		switch name {
+		case "path":
+			return readText(d, &f.Path)
+		case "code":
+			return readText(d, &f.Code)
+		case "status":
+			return readStatus(d, &f.Status)
+		case "findings":
+			return readRules(d, &f.Rules)
+		}
+		return d.SkipValue()
+	})
+	if err != nil {
+		return AuditFacets{}
 	}
 	return f
+}
+
+// eachMember calls read at the value of each member of the object that d is at. What
+// is no object is passed over.
+func eachMember(d *jsontext.Decoder, read func(name string) error) error {
+	if d.PeekKind() != jsontext.KindBeginObject {
+		return d.SkipValue()
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for d.PeekKind() == jsontext.KindString {
+		name, err := d.ReadValue()
+		if err == nil {
+			err = read(known(name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// known is the name of a member if it is one of those that are looked at.
+func known(quoted jsontext.Value) string {
+	switch string(quoted) {
+	case `"path"`:
+		return "path"
+	case `"code"`:
+		return "code"
+	case `"status"`:
+		return "status"
+	case `"findings"`:
+		return "findings"
+	case `"rule"`:
+		return "rule"
+	}
+	return ""
+}
+
+func readText(d *jsontext.Decoder, text *string) error {
+	v, err := d.ReadValue()
+	if err != nil || v.Kind() != jsontext.KindString {
+		return err
+	}
+	if bytes.IndexByte(v, '\\') < 0 && utf8.Valid(v) {
+		*text = string(v[1 : len(v)-1])
+		return nil
+	}
+	b, _ := jsontext.AppendUnquote(nil, v) // its error says that it replaced what is no UTF-8
+	*text = string(b)
+	return nil
+}
+
+// readStatus reads a number; some events have a text of that name.
+func readStatus(d *jsontext.Decoder, status *int) error {
+	v, err := d.ReadValue()
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(string(v)); err == nil {
+		*status = n
+	}
+	return nil
+}
+
+// readRules reads the rule of each finding.
+func readRules(d *jsontext.Decoder, rules *[]string) error {
+	if d.PeekKind() != jsontext.KindBeginArray {
+		return d.SkipValue()
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	for k := d.PeekKind(); k != jsontext.KindEndArray && k != jsontext.KindInvalid; k = d.PeekKind() {
+		var rule string
+		err := eachMember(d, func(name string) error {
+			if name == "rule" {
+				return readText(d, &rule)
+			}
+			return d.SkipValue()
+		})
+		if err != nil {
+			return err
+		}
+		*rules = append(*rules, rule)
+	}
+	_, err := d.ReadToken()
+	return err
 }
 
 // LooksIntoDetails says whether MatchesDetails can be false.

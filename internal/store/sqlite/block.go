@@ -52,10 +52,10 @@ func (b *block) add(e *store.AuditEntry) {
 		b.highRisk++
 	}
 	d := e.Facets()
-	for _, p := range facetsOf(e, d) {
+	for p := range facetsOf(e, &d) {
 		b.facets.add(p, facetProbes)
 	}
-	for _, p := range trigramsOf(d.Path) {
+	for p := range trigramsOf(d.Path) {
 		b.trigrams.add(p, trigramProbes)
 	}
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"encoding/binary"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +43,7 @@ type bloom [bloomBytes]byte
 // final mix, split for double hashing.
 type probe uint64
 
-func newProbe(c column, value string) probe {
+func newProbe[T string | []byte](c column, value T) probe {
 	h := (uint64(0xcbf29ce484222325) ^ uint64(c)) * 0x100000001b3
 	for i := range len(value) {
 		h = (h ^ uint64(value[i])) * 0x100000001b3
@@ -76,93 +77,99 @@ func has(b []byte, bits []uint32) bool {
 	return true
 }
 
-// facets are the values by which an entry is found; all of them but its request come
+// usualValues is how many an entry has at most, unless many rules found something.
+const usualValues = 16
+
+// facetsOf are the values by which an entry is found; all of them but its request come
 // in pairs, too, so that a search for two of them passes over blocks that have each
 // in another entry.
-func facetsOf(e *store.AuditEntry, d store.AuditFacets) []probe {
-	values := newValues(e.AgentID, e.Provider, e.Event, e.Risk, d.Code, d.Status)
-	for _, rule := range d.Rules {
-		values.put(ruleColumn, rule)
+func facetsOf(e *store.AuditEntry, d *store.AuditFacets) iter.Seq[probe] {
+	return func(yield func(probe) bool) {
+		var buf [usualValues]value
+		v := values(buf[:0]).put(e.AgentID, e.Provider, e.Event, e.Risk, d.Code, d.Status)
+		for _, rule := range d.Rules {
+			v = v.with(ruleColumn, rule)
+		}
+		if v.each(yield) && e.RequestID != "" {
+			yield(newProbe(requestColumn, e.RequestID))
+		}
 	}
-	probes := values.probes()
-	if e.RequestID != "" {
-		probes = append(probes, newProbe(requestColumn, e.RequestID))
-	}
-	return probes
 }
 
 // soughtBy are the probes of what a filter asks for.
-func soughtBy(f *store.AuditFilter) []probe {
-	values := newValues(f.AgentID, f.Provider, f.Event, f.MinRisk, f.Code, f.Status)
-	values.put(ruleColumn, f.Rule)
-	probes := values.probes()
-	if f.RequestID != "" {
-		probes = append(probes, newProbe(requestColumn, f.RequestID))
-	}
-	return probes
+func soughtBy(f *store.AuditFilter) iter.Seq[probe] {
+	return facetsOf(
+		&store.AuditEntry{AgentID: f.AgentID, Provider: f.Provider, Event: f.Event, Risk: f.MinRisk, RequestID: f.RequestID},
+		&store.AuditFacets{Code: f.Code, Status: f.Status, Rules: []string{f.Rule}},
+	)
 }
 
-// values are those of an entry, or of a filter, each with its column.
-type values []struct {
+// value is one of an entry, or of a filter.
+type value struct {
 	column column
 	probe  probe
 }
 
-func newValues(agent, provider, event string, risk int, code string, status int) (v values) {
-	v.put(agentColumn, agent)
-	v.put(providerColumn, provider)
-	v.put(eventColumn, event)
-	v.put(codeColumn, code)
+type values []value
+
+func (v values) put(agent, provider, event string, risk int, code string, status int) values {
+	v = v.with(agentColumn, agent).with(providerColumn, provider).with(eventColumn, event).with(codeColumn, code)
 	for r := 1; r <= risk; r++ {
-		v.put(riskColumn, strconv.Itoa(r))
+		v = v.with(riskColumn, strconv.Itoa(r))
 	}
 	if status != 0 {
-		v.put(statusColumn, strconv.Itoa(status))
+		v = v.with(statusColumn, strconv.Itoa(status))
 	}
 	return v
 }
 
-func (v *values) put(c column, value string) {
-	if value != "" {
-		*v = append(*v, struct {
-			column column
-			probe  probe
-		}{c, newProbe(c, value)})
+func (v values) with(c column, text string) values {
+	if text == "" {
+		return v
 	}
+	return append(v, value{c, newProbe(c, text)})
 }
 
-func (v values) probes() (all []probe) {
-	var pair [16]byte
+// each yields the probes of the values and of their pairs, while it is told true.
+func (v values) each(yield func(probe) bool) bool {
 	for i, a := range v {
-		all = append(all, a.probe)
+		if !yield(a.probe) {
+			return false
+		}
 		for _, b := range v[i+1:] {
-			if a.column == b.column {
-				continue
+			if a.column != b.column && !yield(pairOf(a, b)) {
+				return false
 			}
-			low, high := a.probe, b.probe
-			if a.column > b.column {
-				low, high = high, low
-			}
-			binary.BigEndian.PutUint64(pair[:8], uint64(low))
-			binary.BigEndian.PutUint64(pair[8:], uint64(high))
-			all = append(all, newProbe(pairColumn, string(pair[:])))
 		}
 	}
-	return all
+	return true
+}
+
+func pairOf(a, b value) probe {
+	if a.column > b.column {
+		a, b = b, a
+	}
+	var pair [16]byte
+	binary.BigEndian.PutUint64(pair[:8], uint64(a.probe))
+	binary.BigEndian.PutUint64(pair[8:], uint64(b.probe))
+	return newProbe(pairColumn, pair[:])
 }
 
 // trigramsOf are the probes of all runs of three bytes of a text, in lower case.
-func trigramsOf(text string) (all []probe) {
+func trigramsOf(text string) iter.Seq[probe] {
 	text = strings.ToLower(text)
-	for i := range len(text) - 2 {
-		all = append(all, newProbe(trigramColumn, text[i:i+3]))
+	return func(yield func(probe) bool) {
+		for i := range len(text) - 2 {
+			if !yield(newProbe(trigramColumn, text[i:i+3])) {
+				return
+			}
+		}
 	}
-	return all
 }
 
 // bitsOf are the bits that the probes need, in order.
-func bitsOf(probes []probe, each uint32) (bits []uint32) {
-	for _, p := range probes {
+func bitsOf(probes iter.Seq[probe], each uint32) (bits []uint32) {
+	for p := range probes {
 		for i := range each {
 			bits = append(bits, p.bit(i))
 		}
