@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz faults clients report bench soak
+.PHONY: build test race lint fuzz faults clients report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -47,6 +47,14 @@ report:
 
 bench:
 	bench/run
+
+# The audit log: a million entries beside a plain table, and what its syncs cost 16
+# callers of a keeper. AUDIT_ENTRIES=100000 is a short run.
+AUDIT_ENTRIES ?= 1000000
+bench-audit:
+	go test -run '^$$' -bench '^BenchmarkMillion$$' -benchtime 1x ./bench/audit -args -entries $(AUDIT_ENTRIES)
+	go test -run '^$$' -bench DurableAudit -benchtime 41x ./internal/server
+	go test -run '^$$' -bench AppendAudit ./internal/store/sqlite
 
 # Needs about an hour; its last figures are in bench/RESULTS.md.
 soak:

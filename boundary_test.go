@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -194,6 +195,28 @@ func TestNoPackageHasAnInit(t *testing.T) {
 	}
 	for _, path := range walkGo(t, hasInit) {
 		t.Errorf("%s has an init function", path)
+	}
+}
+
+func TestOnlyTestsNameWhatStopsSyncing(t *testing.T) {
+	for _, path := range walkGo(t, func(file *ast.File) bool { return mentions(file, "WithoutSync") }) {
+		t.Errorf("%s names WithoutSync, which makes commits wait for no disk: only benchmarks may", path)
+	}
+	// What walkGo passes over holds programs, too.
+	for _, folder := range []string{"bench", "internal/keepertest"} {
+		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if strings.Contains(string(text), "WithoutSync") {
+				t.Errorf("%s names WithoutSync, which makes commits wait for no disk: only benchmarks may", path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -48,6 +48,12 @@ func BenchmarkCall(b *testing.B) {
 
 func benchKeeper(b *testing.B, provider string) (address, token string) {
 	b.Helper()
+	s, token := benchServer(b, provider)
+	return s.URL(), token
+}
+
+func benchServer(b *testing.B, provider string) (s *server.Server, token string) {
+	b.Helper()
 	s, err := server.Start(b.Context(), server.Config{
 		DataDir: b.TempDir(), Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
 		ProviderURLs: map[string]string{"openai": provider},
@@ -73,7 +79,7 @@ func benchKeeper(b *testing.B, provider string) (address, token string) {
 		return out
 	}
 	post("/auth/register", `{"agentId":"bench","agentName":"bench","scopes":["openai:chat"]}`)
-	return s.URL(), post("/auth/token", `{"agentId":"bench"}`)["token"].(string)
+	return s, post("/auth/token", `{"agentId":"bench"}`)["token"].(string)
 }
 
 func chatBody(size int) []byte {
