@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/superinstance/keeper/internal/store"
 )
@@ -253,7 +256,18 @@ func conditions(f store.AuditFilter) (where string, args []any) {
 	and(f.MinRisk > 0, "risk >= ?", f.MinRisk)
 	and(!f.Since.IsZero(), "time >= ?", since)
 	and(!f.Until.IsZero(), "time < ?", until)
+	// The details of an entry that matches have these bytes in them, since they are
+	// canonical JSON: so that few others are read and taken apart.
+	and(f.Rule != "", "instr(details, ?)", member("rule", f.Rule))
+	and(f.Code != "", "instr(details, ?)", member("code", f.Code))
+	and(f.Status != 0, "instr(details, ?)", []byte(`"status":`+strconv.Itoa(f.Status)))
 	return b.String(), args
+}
+
+// member is a member of an object in canonical JSON.
+func member(name, text string) []byte {
+	b, _ := jsontext.AppendQuote([]byte(`"`+name+`":`), text) // its error says that it replaced what is no UTF-8
+	return b
 }
 
 // bounds are the times from which and up to which f selects.
