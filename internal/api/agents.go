@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/superinstance/keeper/internal/auth"
@@ -63,9 +64,17 @@ func (s *surface) register(ctx context.Context, in *registerInput) (*output[regi
 	if err != nil {
 		return nil, err
 	}
-	agent, secret, err := s.auth.Register(ctx, callOf(ctx).claims, auth.RegisterRequest{
+	by := callOf(ctx).claims
+	fit, err := askWhenProven(by, func() error {
+		return errors.Join(s.checkKept("agentId", in.Body.AgentID), s.checkKept("agentName", in.Body.AgentName),
+			s.checkKept("githubUser", in.Body.GitHubUser), s.checkScopes(in.Body.Scopes))
+	})
+	if err != nil {
+		return nil, err
+	}
+	agent, secret, err := s.auth.Register(ctx, by, auth.RegisterRequest{
 		AgentID: in.Body.AgentID, Name: in.Body.AgentName, GitHubUser: in.Body.GitHubUser,
-		Scopes: scopes, ScopesGiven: given,
+		Scopes: scopes, ScopesGiven: given, Fit: fit,
 	})
 	if err != nil {
 		return nil, err
@@ -122,6 +131,12 @@ func (s *surface) updateAgent(ctx context.Context, in *updateAgentInput) (*outpu
 	}
 	change := auth.AgentChange{Status: in.Body.Status, Name: in.Body.Name}
 	scopes, given, err := scopesOf(in.Body.Scopes)
+	if err == nil {
+		err = s.checkScopes(in.Body.Scopes)
+	}
+	if err == nil && in.Body.Name != nil {
+		err = s.checkKept("name", *in.Body.Name)
+	}
 	if err != nil {
 		return nil, err
 	}

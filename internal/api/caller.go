@@ -53,7 +53,7 @@ func (a *API) refuse(ctx context.Context, err error) *problem {
 		err = errTokenMissing // whoever showed none is told to show one
 	}
 	r := replyTo(err)
-	if r.isFailedProof() {
+	if r.isFailedProof() || isGuess(ctx, err) {
 		// The limit is on failures: who proves himself is let through, whatever
 		// others at his address do.
 		if a.failures.Exceeded(origin.Source) {

@@ -129,10 +129,7 @@ func (s *surface) nameValue(text, rule string) (scanner.Finding, error) {
 // checkReason keeps secrets out of a text that goes into the audit log as it is.
 func (s *surface) checkReason(reason, value string) error {
 	holds := value != "" && strings.Contains(reason, value)
-	for _, f := range s.scanner.Scan([]byte(reason), "reason") {
-		holds = holds || f.Confidence != scanner.Low
-	}
-	if holds {
+	if holds || s.checkKept("reason", reason) != nil {
 		return &fieldError{"reason", "it holds what looks like a secret; say in other words why the value may pass"}
 	}
 	return nil

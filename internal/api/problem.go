@@ -130,6 +130,7 @@ func replyTo(err error) reply {
 func particular(err error) (reply, bool) {
 	var (
 		own      *fieldError
+		secret   *secretError
 		ofAuth   *auth.FieldError
 		ofVault  *vault.FieldError
 		ofList   *exception.FieldError
@@ -139,6 +140,8 @@ func particular(err error) (reply, bool) {
 	switch {
 	case errors.As(err, &own):
 		return badField(own.field, own.mend), true
+	case errors.As(err, &secret):
+		return badField(secret.field, "it holds what looks like a secret; give another"), true
 	case errors.As(err, &ofAuth):
 		return badField(ofAuth.Field, ofAuth.Mend), true
 	case errors.As(err, &ofVault):

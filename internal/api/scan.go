@@ -66,7 +66,7 @@ func (s *surface) scan(ctx context.Context, in *scanInput) (*output[scannedBody]
 	if len(findings) > 0 {
 		body.Sanitized = &clean
 	}
-	if err := s.audit.Record(ctx, textScanned(claims.AgentID(), body.Safe, findings)); err != nil {
+	if err := s.audit.Record(ctx, s.textScanned(claims.AgentID(), body.Safe, findings)); err != nil {
 		return nil, err
 	}
 	return &output[scannedBody]{body}, nil
@@ -89,11 +89,11 @@ func (s *surface) redacted(text string) (string, []scanner.Finding, error) {
 
 // textScanned is what the audit log says. It does not name the text as its
 // caller did, whose words may be anything.
-func textScanned(agent string, safe bool, findings []scanner.Finding) audit.TextScanned {
+func (a *API) textScanned(agent string, safe bool, findings []scanner.Finding) audit.TextScanned {
 	event := audit.TextScanned{Agent: agent, Safe: safe}
 	for _, f := range scanner.Gravest(findings, maxAuditedFinds) {
 		event.Findings = append(event.Findings, audit.Finding{
-			Type: f.Type, Rule: f.Rule, Location: f.Location, Form: f.Form, Confidence: string(f.Confidence),
+			Type: f.Type, Rule: f.Rule, Location: a.placeOf(f), Form: f.Form, Confidence: string(f.Confidence),
 			Fingerprint: f.Fingerprint, Exempt: f.Exempt,
 		})
 	}

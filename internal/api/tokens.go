@@ -35,13 +35,18 @@ func (s *surface) issue(ctx context.Context, in *issueInput) (*output[issuedBody
 	if err != nil {
 		return nil, err
 	}
+	by := callOf(ctx).claims
+	fit, err := askWhenProven(by, func() error { return s.checkScopes(in.Body.Scopes) })
+	if err != nil {
+		return nil, err
+	}
 	request := auth.TokenRequest{
-		AgentID: in.Body.AgentID, AgentSecret: in.Body.AgentSecret, Scopes: scopes, ScopesGiven: given,
+		AgentID: in.Body.AgentID, AgentSecret: in.Body.AgentSecret, Scopes: scopes, ScopesGiven: given, Fit: fit,
 	}
 	if in.Body.TTLHours != nil {
 		request.TTL = auth.Hours(*in.Body.TTLHours)
 	}
-	issued, err := s.auth.Issue(ctx, callOf(ctx).claims, request)
+	issued, err := s.auth.Issue(ctx, by, request)
 	if err != nil {
 		return nil, err
 	}

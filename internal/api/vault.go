@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
@@ -68,6 +69,9 @@ func (s *surface) setSecret(ctx context.Context, in *setSecretInput) (*output[se
 	if in.Body.AllowedAgents != nil {
 		request.Restricted, request.AllowedAgents = true, *in.Body.AllowedAgents
 	}
+	if err := s.checkSecretNames(request); err != nil {
+		return nil, err
+	}
 	version, err := s.vault.Set(ctx, request)
 	if err != nil {
 		return nil, err
@@ -77,6 +81,17 @@ func (s *surface) setSecret(ctx context.Context, in *setSecretInput) (*output[se
 		message = "The secret is rotated: the next call uses the new version."
 	}
 	return &output[secretSetBody]{secretSetBody{message, version}}, nil
+}
+
+// checkSecretNames refuses the value in the place of a name, too: the scanner does not
+// know it yet.
+func (a *API) checkSecretNames(r vault.SetRequest) error {
+	for _, name := range append([]string{r.Provider, r.Label}, r.AllowedAgents...) {
+		if name != "" && secret.New([]byte(name)).Equal(r.Value) {
+			return &secretError{"value"}
+		}
+	}
+	return errors.Join(a.checkKept("provider", r.Provider), a.checkKept("label", r.Label), a.checkKept("allowedAgents", r.AllowedAgents...))
 }
 
 type deleteSecretInput struct {

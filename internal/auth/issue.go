@@ -23,8 +23,11 @@ type TokenRequest struct {
 	AgentID     string
 	AgentSecret string // may be empty only for a caller with keeper:write
 	Scopes      scope.Set
-	ScopesGiven bool          // false: all that is granted
-	TTL         time.Duration // 0: DefaultTTL; over MaxTTL: MaxTTL; negative: refused
+	ScopesGiven bool // false: all that is granted
+	// Fit is asked once it is known that the caller may ask. Its error refuses the
+	// token. Nil: it is fit.
+	Fit func() error
+	TTL time.Duration // 0: DefaultTTL; over MaxTTL: MaxTTL; negative: refused
 }
 
 // Issued is a new token. Token is a secret of the agent's.
@@ -72,6 +75,11 @@ func (a *Authority) issue(ctx context.Context, by Claims, r TokenRequest) (Issue
 	owner, err := a.applicant(by, r)
 	if err != nil {
 		return Issued{}, err
+	}
+	if r.Fit != nil {
+		if err := r.Fit(); err != nil {
+			return Issued{}, err
+		}
 	}
 	owner.change.RLock()
 	defer owner.change.RUnlock()

@@ -53,6 +53,9 @@ type RegisterRequest struct {
 	// is a wish: of the configured scopes, only those that it names.
 	Scopes      scope.Set
 	ScopesGiven bool // false: the configured scopes where registration is open, else none
+	// Fit is asked once it is known that the caller may register what it asks for. Its
+	// error refuses the agent. Nil: it is fit.
+	Fit func() error
 }
 
 // Register adds an agent and returns it with its secret, which is kept nowhere
@@ -68,6 +71,11 @@ func (a *Authority) Register(ctx context.Context, by Claims, r RegisterRequest) 
 	}
 	if err := r.check(); err != nil {
 		return store.Agent{}, "", fmt.Errorf("registering an agent: %w", err)
+	}
+	if r.Fit != nil {
+		if err := r.Fit(); err != nil {
+			return store.Agent{}, "", fmt.Errorf("registering an agent: %w", err)
+		}
 	}
 	secret := newAgentSecret()
 	added, err := a.add(ctx, r.row(status, grant, hashSecret(secret), a.now()))

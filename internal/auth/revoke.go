@@ -65,7 +65,7 @@ func (a *Authority) revokeJTI(ctx context.Context, by Claims, jti string) error 
 	}
 	ctx, cancel := decided(ctx)
 	defer cancel()
-	row, err := a.store.Token(ctx, jti)
+	row, err := a.row(ctx, jti)
 	own := err == nil && row.AgentID == by.AgentID()
 	switch {
 	case err != nil && !errors.Is(err, store.ErrNotFound):
@@ -76,6 +76,19 @@ func (a *Authority) revokeJTI(ctx context.Context, by Claims, jti string) error 
 		return err
 	}
 	return a.kill(ctx, row)
+}
+
+// row is the token's row. The store's own error quotes the jti, which may be a secret
+// pasted into the wrong field.
+func (a *Authority) row(ctx context.Context, jti string) (store.Token, error) {
+	row, err := a.store.Token(ctx, jti)
+	if err == nil {
+		return row, nil
+	}
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause
+	}
+	return store.Token{}, fmt.Errorf("looking up the token: %w", err)
 }
 
 func (a *Authority) kill(ctx context.Context, row store.Token) error {

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,6 +25,7 @@ type call struct {
 	mode   string
 
 	provider string
+	named    string // the provider, as the caller wrote it
 	label    string // of the credential that the path names; may be empty
 	method   string
 	path     string // escaped, from the provider's root, byte for byte
@@ -48,13 +51,28 @@ type agent struct{ id, jti string }
 func newCall(r *http.Request) *call {
 	c := &call{
 		id: audit.NewRequestID(), source: peer(r), mode: transparent, method: r.Method,
-		header: r.Header.Clone(), body: r.Body, declared: r.ContentLength,
+		header: r.Header.Clone(), body: wire{r.Body}, declared: r.ContentLength,
 		trailer: func() http.Header { return outgoingTrailer(r.Trailer) },
 	}
 	c.taken.takeHeaders(c.header)
 	outgoing(c.header)
 	c.rawQuery = c.taken.takeParameter(r.URL.RawQuery, "key", "query")
 	return c
+}
+
+// wire is a request's body as it comes in. Its errors quote nothing of it: net/http's
+// repeat the line of a trailer that is none.
+type wire struct{ io.Reader }
+
+var errMalformed = errors.New("what came is malformed")
+
+func (w wire) Read(p []byte) (int, error) {
+	n, err := w.Reader.Read(p)
+	var network net.Error
+	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &network) {
+		err = fmt.Errorf("%w: %T", errMalformed, err)
+	}
+	return n, err
 }
 
 // peer is the caller's address without its port. What forwarding headers say

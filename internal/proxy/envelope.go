@@ -128,10 +128,7 @@ func (c *call) open(text []byte) *refusal {
 		return refuse(codeTokenMissing, "Authentication token required")
 	}
 	c.taken.token(l.Token)
-	c.method = http.MethodPost
-	if l.Method != "" {
-		c.method = strings.ToUpper(l.Method)
-	}
+	c.method = l.method()
 	header := http.Header{}
 	for name, value := range l.Headers {
 		if !validHeader(name, value) {
@@ -145,6 +142,22 @@ func (c *call) open(text []byte) *refusal {
 	c.setBody(l.RequestBody)
 	c.trailer = func() http.Header { return nil }
 	return nil
+}
+
+// method is POST where the letter names none. The methods that everyone knows may
+// be in any case. Another word stays as it was sent, so that a key in it is found.
+func (l letter) method() string {
+	if l.Method == "" {
+		return http.MethodPost
+	}
+	if known := strings.ToUpper(l.Method); slices.Contains(knownMethods, known) {
+		return known
+	}
+	return l.Method
+}
+
+var knownMethods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
 }
 
 // setBody takes the letter's body: JSON as it stands, or, where the headers say

@@ -67,7 +67,7 @@ func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.Res
 	// The decision is on disk. A caller who hangs up meanwhile does not leave
 	// it without its outcome.
 	receipt, err := p.audit.Decide(context.WithoutCancel(ctx), audit.Decision{
-		Grant: grant, Ref: ref, Call: p.record(c), Findings: recorded(findings),
+		Grant: grant, Ref: ref, Call: p.record(c), Findings: p.recorded(findings),
 	})
 	if err != nil {
 		return result{refusal: p.undecided(ctx, c, err)}
@@ -232,7 +232,7 @@ func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Find
 	}
 	findings := p.scanner.Scan([]byte(c.method), "method")
 	findings = append(findings, p.scanner.ScanHead(&url.URL{Path: unescaped(c.path), RawPath: c.path, RawQuery: c.rawQuery}, head)...)
-	c.shown = p.shownPath(c.path, len(findings) > 0)
+	c.shown = p.shownPath(c, len(findings) == 0)
 	findings = append(findings, in.findings...)
 	if slices.ContainsFunc(findings, scanner.Finding.Blocks) {
 		no := refuse(codeSecret, blockedSentence(findings))
@@ -297,11 +297,11 @@ func (p *Proxy) request(ctx context.Context, c *call, route policy.Route, b *bod
 // another refusal that the caller gets.
 func (p *Proxy) refused(ctx context.Context, c *call, r *refusal) *refusal {
 	if c.shown == "" {
-		c.shown = p.shownPath(c.path, true)
+		c.shown = p.shownPath(c, false)
 	}
 	err := p.audit.Refuse(audit.WithOrigin(context.WithoutCancel(ctx), audit.Origin{RequestID: c.id, Source: c.source}), audit.Refusal{
-		Code: r.code, Agent: c.agent.id, JTI: c.agent.jti, Provider: p.shownName(c.provider),
-		Risk: riskOf(r.code), Call: p.record(c), Findings: recorded(r.findings),
+		Code: r.code, Agent: c.agent.id, JTI: c.agent.jti, Provider: p.shownProvider(c),
+		Risk: riskOf(r.code), Call: p.record(c), Findings: p.recorded(r.findings),
 	})
 	if err != nil {
 		return p.undecided(ctx, c, err)
@@ -319,7 +319,7 @@ func (p *Proxy) undecided(ctx context.Context, c *call, err error) *refusal {
 
 func (p *Proxy) chooseFailed(ctx context.Context, c *call, err error) *refusal {
 	if errors.Is(err, policy.ErrNotAllowed) {
-		misuse := audit.VaultAccess{Agent: c.agent.id, Provider: c.provider, Action: "denied", Label: p.shownName(c.label)}
+		misuse := audit.VaultAccess{Agent: c.agent.id, Provider: c.provider, Action: "denied", Label: p.shownLabel(c.label)}
 		if err := p.audit.Record(ctx, misuse); err != nil {
 			return p.undecided(ctx, c, err)
 		}

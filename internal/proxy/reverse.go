@@ -45,7 +45,7 @@ func pathAsSent(r *http.Request) string {
 func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path string) {
 	c := newCall(r)
 	name, c.label, _ = strings.Cut(name, "@")
-	c.provider = strings.ToLower(name)
+	c.named, c.provider = name, strings.ToLower(name)
 	c.path = path
 	w.Header().Set("Keeper-Request-Id", c.id)
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/superinstance/keeper/internal/audit"
@@ -14,30 +15,87 @@ const (
 	shownNameBytes = 64
 )
 
-// shownPath is a path as the log may have it. Where it may hold a secret, what
-// was found in it is replaced.
-func (p *Proxy) shownPath(path string, unsure bool) string {
-	if unsure {
-		clean, _ := p.scanner.Sanitize([]byte(path))
-		path = string(clean)
+// shownPath is the call's path as the log may have it; clean says that a scan has
+// found nothing in it.
+func (p *Proxy) shownPath(c *call, clean bool) string {
+	path, found := c.path, false
+	if !clean {
+		path, found = p.masked(c.path)
 	}
-	return shorten(path, shownPathBytes)
+	if found { // and its rest may be escaped
+		if again, still := p.masked(plain(c.path)); still {
+			path = again
+		}
+		return shorten(path, shownPathBytes)
+	}
+	return shorten(p.withoutRest(c), shownPathBytes)
 }
 
-// shownName is a provider's name as the log may have it: one that the
-// catalogue lacks may be anything.
-func (p *Proxy) shownName(name string) string {
-	if _, known := p.catalogue().Provider(name); known {
-		return name
+// withoutRest is a path in which nothing was found, without what is a secret together
+// with what stands before it: what is no provider's name, or a label.
+func (p *Proxy) withoutRest(c *call) string {
+	front, path, parts := p.spreadOver(c)
+	var inPath []span
+	for _, part := range parts {
+		if part.end > len(front) {
+			inPath = append(inPath, span{max(0, part.start-len(front)), part.end - len(front)})
+		}
 	}
-	clean, _ := p.scanner.Sanitize([]byte(name))
-	return shorten(string(clean), shownNameBytes)
+	switch {
+	case len(inPath) > 0:
+		return p.without(path, inPath)
+	case front != "" && p.holds(front):
+		return p.withoutRandom(path)
+	}
+	return c.path
+}
+
+// spreadOver returns where a secret is spread over the path and what stands before it.
+func (p *Proxy) spreadOver(c *call) (front, path string, parts []span) {
+	front, path = p.front(c), c.path
+	if strings.Contains(path, "%") {
+		path = plain(path)
+	}
+	return front, path, p.spread(front + path)
+}
+
+// front is what a caller has written before the path, and nobody knows.
+func (p *Proxy) front(c *call) string {
+	if _, known := p.catalogue().Provider(c.provider); !known {
+		return c.named + "@" + c.label
+	}
+	return c.label
+}
+
+// shownProvider is the name of the call's provider as the log may have it: one
+// that the catalogue lacks may be anything. It is looked at as it was sent: in
+// lower case few keys are known again, and all are still worth having.
+func (p *Proxy) shownProvider(c *call) string {
+	if _, known := p.catalogue().Provider(c.provider); known {
+		return c.provider
+	}
+	if clean, found := p.masked(c.named); found {
+		return shorten(clean, shownNameBytes)
+	}
+	if _, _, parts := p.spreadOver(c); len(parts) > 0 && parts[0].start < len(c.named) {
+		return masked
+	}
+	return shorten(c.provider, shownNameBytes)
+}
+
+// shownLabel is a credential's label as the log may have it.
+func (p *Proxy) shownLabel(label string) string {
+	clean, _ := p.masked(label)
+	return shorten(clean, shownNameBytes)
 }
 
 // shownMethod is a method as the log may have it: HTTP lets it be any word.
 func (p *Proxy) shownMethod(method string) string {
-	clean, _ := p.scanner.Sanitize([]byte(method))
-	return shorten(string(clean), shownNameBytes)
+	if slices.Contains(knownMethods, method) {
+		return method
+	}
+	clean, _ := p.masked(method)
+	return shorten(clean, shownNameBytes)
 }
 
 func shorten(s string, n int) string {
@@ -48,14 +106,14 @@ func shorten(s string, n int) string {
 }
 
 // recorded is what the log has of findings.
-func recorded(fs []scanner.Finding) []audit.Finding {
+func (p *Proxy) recorded(fs []scanner.Finding) []audit.Finding {
 	if len(fs) == 0 {
 		return nil
 	}
 	out := make([]audit.Finding, 0, min(len(fs), maxRecorded))
 	for _, f := range scanner.Gravest(fs, maxRecorded) {
 		out = append(out, audit.Finding{
-			Type: f.Type, Rule: f.Rule, Location: f.Location, Form: f.Form, Confidence: string(f.Confidence),
+			Type: f.Type, Rule: f.Rule, Location: p.shownPlace(f), Form: f.Form, Confidence: string(f.Confidence),
 			Fingerprint: f.Fingerprint, Exempt: f.Exempt,
 		})
 	}
@@ -117,6 +175,22 @@ func blockedSentence(fs []scanner.Finding) string {
 	}
 	return fmt.Sprintf("this request was blocked: it holds %s in %s: %s, rule %s; take it out and try again",
 		what, place, shorten(first.Description, shownDescriptionBytes), shorten(first.Rule, shownNameBytes))
+}
+
+// shownPlace is where a finding stands, as the log may have it. net/http has
+// changed the case of a header's name, so that few keys are known again in it; and
+// a secret with "=" in it makes a name of its own beginning.
+func (p *Proxy) shownPlace(f scanner.Finding) string {
+	kind, name, _ := strings.Cut(f.Location, ".")
+	switch {
+	case kind == "query" && (f.Start < len(name) || maySpread(name)), kind == "header" && p.isRandom(name):
+		return kind
+	}
+	shown := p.withoutRandom(p.withoutSpread(f.Location))
+	if strings.Contains(shown, hiddenName) { // a name beside it may be the rest of what it hides
+		shown = withoutWords(shown, isTelling)
+	}
+	return shown
 }
 
 // riskOf is the risk of a refusal.

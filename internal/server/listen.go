@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"maps"
 	"net"
@@ -81,8 +82,18 @@ func newHTTPServer(h http.Handler, config *tls.Config, logger *slog.Logger) *htt
 		Handler: h, TLSConfig: config.Clone(), Protocols: protocols,
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ErrorLog: log.New(unquoted{logger}, "", 0),
 	}
+}
+
+// unquoted logs what net/http says of a connection up to where it quotes what came: the
+// protocols that a client offers, or what it sent in the place of HTTP/2's preface.
+type unquoted struct{ logger *slog.Logger }
+
+func (u unquoted) Write(line []byte) (int, error) {
+	text, _, _ := strings.Cut(string(line), `"`)
+	u.logger.Warn(strings.TrimRight(text, " ([\n"))
+	return len(line), nil
 }
 
 func (l *listener) serve(failed chan<- error) {
