@@ -48,6 +48,10 @@ type crashTest struct {
 	revoked  []string        // tokens whose revocation was acknowledged
 	onArrive func()
 	process  int // of the keeper that was started last
+	exited   <-chan struct{}
+
+	flags []string // of keeper serve
+	also  func()   // what the operator does besides, again and again; may be nil
 }
 
 // TestNothingIsLostWhenKeeperIsKilledUnderLoad kills a keeper with SIGKILL in
@@ -114,7 +118,7 @@ func (c *crashTest) start() (kill func()) {
 	c.addr = socket.Addr().String()
 	c.url = "http://" + c.addr + "/api/v1"
 	socket.Close()
-	cmd := exec.Command("keeper", "serve")
+	cmd := exec.Command("keeper", append([]string{"serve"}, c.flags...)...)
 	cmd.Env = append(os.Environ(), "KEEPER_ADDR="+c.addr, "KEEPER_DATA="+filepath.Join(c.dir, "data"), "KEEPER_ADMIN_TOKEN="+c.admin,
 		"KEEPER_PROXY_OPENAI_URL="+c.at, "KEEPER_SECRET_OPENAI="+c.key)
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -127,14 +131,18 @@ func (c *crashTest) start() (kill func()) {
 		c.t.Fatal(err)
 	}
 	c.process = cmd.Process.Pid
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	exited := make(chan struct{})
+	c.exited = exited
+	go func() {
+		defer close(exited)
+		cmd.Wait()
+	}()
 	deadline := time.After(patience)
 	for !c.healthy() {
 		select {
-		case err := <-exited:
+		case <-exited:
 			text, _ := os.ReadFile(filepath.Join(c.dir, "log"))
-			c.t.Fatalf("keeper ended at start: %v\n%s", err, text)
+			c.t.Fatalf("keeper ended at start: %v\n%s", cmd.ProcessState, text)
 		case <-deadline:
 			c.t.Fatal("keeper did not become healthy")
 		default:
@@ -229,6 +237,9 @@ func (c *crashTest) loadUntilKilled(kill func(), arrivals int) {
 	}
 	work(c.issueThenRevoke)
 	work(c.rotate)
+	if c.also != nil {
+		work(c.also)
+	}
 	busy.Wait()
 	c.client.CloseIdleConnections()
 }
@@ -354,9 +365,10 @@ func (c *crashTest) forwarded() map[string][]string {
 }
 
 // proven verifies the log in the folder as an auditor does.
-func (c *crashTest) proven() {
+func (c *crashTest) proven(flags ...string) {
 	c.t.Helper()
-	out, err := exec.Command("keeper", "audit", "verify", "--folder", filepath.Join(c.dir, "data")).CombinedOutput()
+	args := append([]string{"audit", "verify", "--folder", filepath.Join(c.dir, "data")}, flags...)
+	out, err := exec.Command("keeper", args...).CombinedOutput()
 	if err != nil {
 		c.t.Errorf("keeper audit verify: %v\n%s", err, out)
 	}
