@@ -141,7 +141,11 @@ func (a *app) verifyFolder(ctx context.Context, f verifyFlags, key string, known
 		}
 		e.Known = known
 	}
-	return a.verdict(ctx, e, believed, f.folder, func(signed audit.State) error { return anchor.Verify(ctx, db, db, signed) })
+	live, err := sqlite.Held(f.folder)
+	if err != nil {
+		return err
+	}
+	return a.verdict(ctx, e, believed, f.folder, func(signed audit.State) error { return anchor.Verify(ctx, db, db, signed, live) })
 }
 
 // starting says whether entries behind a stop are not signed, as for a moment while a

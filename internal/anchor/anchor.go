@@ -68,12 +68,13 @@ type Store struct {
 	log     Log
 	logger  *slog.Logger
 	accept  bool
+	live    bool // another process may change the rows
 
 	mu     sync.Mutex // held through each change; guards all below
 	state  state
 	cutoff time.Time
-	doubt  bool // what was recorded last may not be what the rows are
-	held   bool // the rows were held against the log: now changes are signed
+	doubt  []audit.StateObject // what was recorded last, where the rows may not be so
+	held   bool                // the rows were held against the log: now changes are signed
 }
 
 // Config is what a Store needs; all but Accept is required.
@@ -103,6 +104,9 @@ func (s *Store) change(ctx context.Context, after state, cutoff time.Time, write
 	if err := s.resolve(ctx); err != nil {
 		return err
 	}
+	if err := s.holds(ctx); err != nil {
+		return err
+	}
 	objects := s.state.differences(after)
 	if len(objects) == 0 && cutoff.Equal(s.cutoff) {
 		return write()
@@ -120,7 +124,7 @@ func (s *Store) change(ctx context.Context, after state, cutoff time.Time, write
 	s.state.apply(objects)
 	s.cutoff = cutoff
 	if err := write(); err != nil {
-		s.doubt = true
+		s.doubt = append([]audit.StateObject{}, objects...)
 		if err := s.resolve(ctx); err != nil {
 			s.logger.ErrorContext(ctx, "change not taken back in the audit log; it will be", "error", err)
 		}
@@ -136,13 +140,41 @@ func (s *Store) change(ctx context.Context, after state, cutoff time.Time, write
 	return nil
 }
 
+// holds says whether the rows are those that keeper knows of. What a change makes of
+// them goes into the log and into a checkpoint: one that was edited meanwhile must not.
+func (s *Store) holds(ctx context.Context) error {
+	is, err := read(ctx, s.Rows, s.cutoff)
+	if err != nil {
+		return err
+	}
+	return s.onlyKnown(is, nil)
+}
+
+// onlyKnown returns an error that names the rows which are neither what keeper knows
+// nor what one of the changes found.
+func (s *Store) onlyKnown(is state, changes []audit.StateObject) error {
+	foreign := s.state.differences(is.and(s.state))
+	for _, c := range changes {
+		foreign = slices.DeleteFunc(foreign, func(o audit.StateObject) bool {
+			return o.Kind == c.Kind && o.ID == c.ID && o.After == c.Before
+		})
+	}
+	if len(foreign) > 0 {
+		return &disagreement{foreign, describe(foreign, nil)}
+	}
+	return nil
+}
+
 // resolve records what the rows are, where a change failed and it is not known what
 // it did.
 func (s *Store) resolve(ctx context.Context) error {
-	if !s.doubt {
+	if s.doubt == nil {
 		return nil
 	}
 	is, err := read(ctx, s.Rows, s.cutoff)
+	if err == nil {
+		err = s.onlyKnown(is, s.doubt)
+	}
 	if err != nil {
 		return err
 	}
@@ -151,7 +183,7 @@ func (s *Store) resolve(ctx context.Context) error {
 			return err
 		}
 	}
-	s.state, s.doubt = is, false
+	s.state, s.doubt = is, nil
 	s.endChange()
 	return nil
 }

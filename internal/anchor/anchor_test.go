@@ -305,7 +305,7 @@ func TestRowsThatChangeWhileTheyAreVerifiedAreNoTampering(t *testing.T) {
 		must(t, err)
 		c, err := audit.OpenCheckpoint(head.Note, verifier)
 		must(t, err)
-		if err := anchor.Verify(t.Context(), db, db, c.State); err != nil {
+		if err := anchor.Verify(t.Context(), db, db, c.State, true); err != nil {
 			t.Errorf("got %v, want no tampering", err)
 		}
 		must(t, db.Close())
@@ -313,6 +313,67 @@ func TestRowsThatChangeWhileTheyAreVerifiedAreNoTampering(t *testing.T) {
 	close(stop)
 	must(t, <-done)
 	k.close()
+}
+
+// Rows are edited while keeper runs, and a change of others, or one that fails, must not
+// carry that into the log.
+func TestAChangeTakesOverNoRowsThatWereEditedMeanwhile(t *testing.T) {
+	for name, c := range map[string]struct {
+		sql    string
+		change func(k *keeper) error
+	}{
+		"a grant": {
+			`UPDATE agents SET scopes = '["*"]' WHERE id = 'b'`,
+			func(k *keeper) error { return k.UpdateAgent(k.t.Context(), agentRow("a", "github:read")) },
+		},
+		"a revocation of the same agent": {
+			`UPDATE tokens SET revoked_at = 0 WHERE jti = 't1'`,
+			func(k *keeper) error { return k.RevokeToken(k.t.Context(), "t2", start) },
+		},
+		"a grant, and a change that fails": {
+			`UPDATE agents SET scopes = '["*"]' WHERE id = 'b'`,
+			func(k *keeper) error {
+				k.rows.before = func() error { return errors.New("disk") }
+				return errors.Join(k.UpdateAgent(k.t.Context(), agentRow("a", "github:read")), k.PutImport(k.t.Context(), store.Import{Name: "X", Digest: []byte{2}}))
+			},
+		},
+	} {
+		dir, key := t.TempDir(), newKey(t)
+		k, err := open(t, dir, key, false)
+		must(t, err)
+		k.fill()
+		raw, err := sql.Open("sqlite", filepath.Join(dir, "keeper.db"))
+		must(t, err)
+		_, err = raw.Exec(c.sql)
+		must(t, errors.Join(err, raw.Close()))
+		if err := c.change(k); !errors.Is(err, audit.ErrTampered) {
+			t.Errorf("%s: got %v, want %v", name, err, audit.ErrTampered)
+		}
+		k.close()
+		if _, err := open(t, dir, key, false); !errors.Is(err, audit.ErrTampered) {
+			t.Errorf("%s, at the next start: got %v, want %v", name, err, audit.ErrTampered)
+		}
+	}
+}
+
+// Heads are deleted so that changes seem not to have been made when keeper was killed.
+func TestOldChangesAreNotTakenBackByDeletingSignedHeads(t *testing.T) {
+	dir, key := t.TempDir(), newKey(t)
+	k, err := open(t, dir, key, false)
+	must(t, err)
+	k.fill()
+	_, err = k.log.Checkpoint(t.Context())
+	must(t, err)
+	size := k.log.Signed()
+	must(t, errors.Join(k.RevokeToken(t.Context(), "t2", start), k.UpdateAgent(t.Context(), agentRow("a", "github:read"))))
+	k.close()
+	raw, err := sql.Open("sqlite", filepath.Join(dir, "keeper.db"))
+	must(t, err)
+	_, err = raw.Exec(fmt.Sprintf(`DELETE FROM audit_checkpoints WHERE size > %d; UPDATE tokens SET revoked_at = 0 WHERE jti = 't2'`, size))
+	must(t, errors.Join(err, raw.Close()))
+	if _, err := open(t, dir, key, false); !errors.Is(err, audit.ErrTampered) {
+		t.Errorf("got %v, want %v", err, audit.ErrTampered)
+	}
 }
 
 func TestAFailedChangeIsTakenBackInTheLog(t *testing.T) {

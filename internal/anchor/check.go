@@ -41,9 +41,10 @@ func (s *Store) CheckState(ctx context.Context, signed audit.State) (digest stri
 }
 
 // Verify holds rows against the log and the state that was signed of them. Its error
-// wraps audit.ErrTampered and names those that are not what the log says.
-func Verify(ctx context.Context, rows Rows, entries audit.Entries, signed audit.State) error {
-	s := &Store{Rows: rows, entries: entries}
+// wraps audit.ErrTampered and names those that are not what the log says. live says that
+// a keeper runs on them.
+func Verify(ctx context.Context, rows Rows, entries audit.Entries, signed audit.State, live bool) error {
+	s := &Store{Rows: rows, entries: entries, live: live}
 	_, err := s.compare(ctx, signed)
 	return err
 }
@@ -77,9 +78,9 @@ func (d *disagreement) Error() string { return d.text }
 
 func (d *disagreement) Unwrap() error { return audit.ErrTampered }
 
-// changesAfter reads what the log says of changes that the signed state may lack, and
-// takes over the signed cutoff.
-func (s *Store) changesAfter(ctx context.Context, signed audit.State) ([]audit.StateObject, error) {
+// changesAfter reads what the log says of changes that the signed state may lack, an
+// entry each, and takes over the signed cutoff.
+func (s *Store) changesAfter(ctx context.Context, signed audit.State) ([][]audit.StateObject, error) {
 	all, err := s.takeOver(ctx, signed)
 	for known := time.Unix(-1, 0); err == nil && !s.cutoff.Equal(known); {
 		known = s.cutoff
@@ -95,7 +96,7 @@ func (s *Store) changesAfter(ctx context.Context, signed audit.State) ([]audit.S
 
 // takeOver returns the changes that the log speaks of behind the signed state, and
 // takes over the cutoff.
-func (s *Store) takeOver(ctx context.Context, signed audit.State) (all []audit.StateObject, err error) {
+func (s *Store) takeOver(ctx context.Context, signed audit.State) (all [][]audit.StateObject, err error) {
 	entries, err := audit.Changes(ctx, s.entries, signed.UpTo)
 	if err != nil {
 		return nil, err
@@ -109,7 +110,7 @@ func (s *Store) takeOver(ctx context.Context, signed audit.State) (all []audit.S
 		if c.Cutoff > s.cutoff.Unix() {
 			s.cutoff = time.Unix(c.Cutoff, 0).UTC()
 		}
-		all = append(all, c.Objects...)
+		all = append(all, c.Objects)
 	}
 	return all, nil
 }
@@ -120,22 +121,27 @@ type before struct {
 	open  []audit.StateObject // from what was recorded to what is
 }
 
-// undo takes changes back. It is false where a row is none of what it was before, amid
-// and after them.
-func (s *Store) undo(changes []audit.StateObject) (b before, holds bool) {
+// undo takes changes back. It is false where a row is not what they made of it. Of the
+// last one alone it may be what that found: changes are made one after the other, so
+// that a kill leaves one at the most that was recorded and not made. A keeper that runs
+// may be amid any.
+func (s *Store) undo(changes [][]audit.StateObject) (b before, holds bool) {
 	b.state = s.state.and(nil)
 	first, last := state{}, state{}
-	seen := map[key]bool{} // rows that are as a change found them or made them
-	for _, o := range changes {
-		k := key{o.Kind, o.ID}
-		if _, changed := first[k]; !changed {
-			first[k] = o.Before
+	fits := map[key]bool{} // the row is as changes that may not be made found it, or made it
+	for i, objects := range changes {
+		for _, o := range objects {
+			k := key{o.Kind, o.ID}
+			if _, changed := first[k]; !changed {
+				first[k] = o.Before
+			}
+			last[k] = o.After
+			mayBeOpen := s.live || i == len(changes)-1
+			fits[k] = s.state[k] == o.After || mayBeOpen && s.state[k] == o.Before || s.live && fits[k]
 		}
-		last[k] = o.After
-		seen[k] = seen[k] || s.state[k] == o.Before || s.state[k] == o.After
 	}
 	for _, k := range last.sorted() {
-		if !seen[k] {
+		if !fits[k] {
 			return b, false
 		}
 		b.state.set(k, first[k])

@@ -20,8 +20,8 @@ const (
 	kindAgent      = "agent"
 	kindRevoked    = "revocations" // of an agent's tokens, together
 	kindCredential = "secret"      // a version of it
-	kindKey        = "key"
-	kindKEK        = "vault key"
+	kindKey        = audit.KindKey
+	kindKEK        = audit.KindKEK
 	kindImport     = "import"
 	kindException  = "exception"
 )

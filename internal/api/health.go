@@ -63,6 +63,8 @@ func unreadiness(err error) string {
 		}
 	}
 	switch {
+	case errors.Is(err, audit.ErrTampered):
+		return "the store was changed behind keeper's back"
 	case errors.Is(err, audit.ErrUnavailable):
 		return "the audit log cannot be written"
 	case errors.Is(err, context.DeadlineExceeded):

@@ -188,11 +188,14 @@ func (k *Key) sealer() (*sealer, error) {
 	return &sealer{hmac.New(sha256.New, key[:])}, nil
 }
 
-func (s *sealer) seal(e *store.AuditEntry) (seal store.Seal) {
+// seal is that of an entry which is written when the newest signed head is over so many
+// entries. So it shows, too, that a head behind which it was written is missing.
+func (s *sealer) seal(e *store.AuditEntry, head int64) (seal store.Seal) {
 	s.mac.Reset()
-	var seq [8]byte
-	binary.BigEndian.PutUint64(seq[:], uint64(e.Seq))
-	s.mac.Write(seq[:])
+	var place [16]byte
+	binary.BigEndian.PutUint64(place[:8], uint64(e.Seq))
+	binary.BigEndian.PutUint64(place[8:], uint64(head))
+	s.mac.Write(place[:])
 	s.mac.Write(e.Hash[:])
 	copy(seal[:], s.mac.Sum(nil))
 	return seal

@@ -279,6 +279,12 @@ type StateAccepted struct {
 
 func (e StateAccepted) describe() facts { return facts{"state.accepted", "", "", RiskCritical} }
 
+// Kinds of objects that a keeper makes in its first start, before it signs anything.
+const (
+	KindKey = "key"       // of keeper's own
+	KindKEK = "vault key" // a key-encryption key
+)
+
 // StateObject is a row, or several that belong together, by the digest of what it
 // says; an empty digest stands for none.
 type StateObject struct {

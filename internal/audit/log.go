@@ -88,6 +88,8 @@ type Log struct {
 	markInterval time.Duration
 	opened       int64 // the last entry when the log was opened
 	accept       bool
+	found        int64                  // the size of the last checkpoint when the log was opened
+	foreign      atomic.Bool            // the store holds entries that keeper did not write
 	sealer       atomic.Pointer[sealer] // the writer's; nil until Sign
 	key          atomic.Pointer[Key]    // nil until Sign
 	head         heads
@@ -300,6 +302,15 @@ func (l *Log) Await(ctx context.Context, seq int64) (last int64, err error) {
 			return last, context.Cause(ctx)
 		}
 	}
+}
+
+// Err says why the log cannot be written although its store can: somebody else has
+// written to it. It wraps ErrTampered.
+func (l *Log) Err() error {
+	if l.foreign.Load() {
+		return fmt.Errorf("the audit log holds entries that keeper did not write: %w", ErrTampered)
+	}
+	return nil
 }
 
 // Totals returns the log's figures.

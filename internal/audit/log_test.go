@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,17 +108,22 @@ func (d *disk) LastCheckpoint(context.Context) (store.Checkpoint, error) {
 	return d.heads[len(d.heads)-1], nil
 }
 
-func (d *disk) AuditEntries(context.Context, store.AuditFilter) (store.AuditPage, error) {
+func (d *disk) AuditEntries(_ context.Context, f store.AuditFilter) (page store.AuditPage, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return store.AuditPage{Entries: d.entries}, nil
+	for _, e := range slices.Backward(d.entries) {
+		if f.Matches(&e) && (f.Before == 0 || e.Seq < f.Before) && len(page.Entries) < f.Limit {
+			page.Entries = append(page.Entries, e)
+		}
+	}
+	return page, nil
 }
 
 func (d *disk) AuditAfter(_ context.Context, seq int64, limit int) ([]store.AuditEntry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	rest := d.entries[min(int(seq), len(d.entries)):]
-	return rest[:min(limit, len(rest))], nil
+	return rest[:min(limit, len(rest))], d.blind
 }
 
 func (d *disk) AuditTotals(context.Context) (store.AuditTotals, error) {

@@ -92,10 +92,19 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 			return fmt.Errorf("opening the audit log: %w", err)
 		}
 		l.head.store(&Head{last.Size, last.Note})
+		l.found = last.Size
 		err = l.checkTail(ctx, last.Size, key)
 	}
-	own, sealing := key.sealer()
-	foreign, err := l.accepted(errors.Join(err, sealing))
+	foreign, err := l.accepted(err)
+	if err == nil && rows != nil && last.Size > 0 && signed.State.Digest == "" {
+		var old []StateObject
+		old, err = l.accepted(errOld)
+		foreign = append(foreign, old...)
+	}
+	if err != nil {
+		return fmt.Errorf("opening the audit log: %w", err)
+	}
+	own, err := key.sealer()
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
 	}
@@ -119,10 +128,14 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 	return l.mark(ctx)
 }
 
-// Continues returns a checkpoint of this log's key if the log goes on from the one of
-// which it speaks. The error wraps ErrTampered where it does not.
+// Continues returns a checkpoint of this log's key, which was kept elsewhere before this
+// start, if the log goes on from the one of which it speaks. The error wraps ErrTampered where it does not.
 func (l *Log) Continues(ctx context.Context, signed []byte) (Checkpoint, error) {
-	return l.agrees(ctx, signed, l.key.Load())
+	c, err := l.agrees(ctx, signed, l.key.Load())
+	if err == nil && c.Size > l.found {
+		err = fmt.Errorf("the log's signed heads from that over %d entries on are gone: %w", c.Size, ErrTampered)
+	}
+	return c, err
 }
 
 // agrees returns a checkpoint if the log is the one of which it speaks.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -31,17 +32,41 @@ func (l *Log) accepted(err error) ([]StateObject, error) {
 	return nil, err
 }
 
-// checkUnsigned looks at a log without any checkpoint: it may be that of a keeper that
-// was killed in its first start, but of none that ever served.
+// errOld: the log was signed by a keeper that anchored no state in it.
+var errOld = &foreignError{
+	"this folder is of an earlier version of keeper, which signed neither rows nor entries one by one: look over agents and secrets, and start once with --accept-store",
+	[]StateObject{{Kind: "folder", ID: "of an earlier version"}},
+}
+
+// checkUnsigned looks at a log without any checkpoint. It can only be that of a keeper
+// that was killed in its first start: that has made its own keys, and nothing else.
 func (l *Log) checkUnsigned(ctx context.Context) error {
-	if l.opened == 0 {
-		return nil
+	for e, err := range entriesOf(ctx, l.store, 1) {
+		if err != nil {
+			return err
+		}
+		if e.Seq > l.opened {
+			break
+		}
+		if !makesOwnKeys(&e) {
+			return &foreignError{"the log was signed, and its signed heads are gone", []StateObject{{Kind: "signed heads", ID: "all"}}}
+		}
 	}
-	page, err := l.Entries(ctx, store.AuditFilter{Event: KeeperStarted{}.describe().name, Limit: 1})
-	if err != nil || len(page.Entries) == 0 && page.Next == 0 {
-		return err
+	return nil
+}
+
+// makesOwnKeys says whether an entry speaks of keeper's own keys alone.
+func makesOwnKeys(e *store.AuditEntry) bool {
+	var c StateChanged
+	if e.Event != c.describe().name || json.Unmarshal(e.Details, &c) != nil {
+		return false
 	}
-	return &foreignError{"the log was signed, and its signed heads are gone", []StateObject{{Kind: "signed heads", ID: "all"}}}
+	for _, o := range c.Objects {
+		if o.Kind != KindKey && o.Kind != KindKEK {
+			return false
+		}
+	}
+	return true
 }
 
 // checkTail looks at the entries that were there when the log was opened and that no
@@ -61,7 +86,7 @@ func (l *Log) checkTail(ctx context.Context, signed int64, key *Key) error {
 			break
 		}
 		e.Hash = leafHash(Leaf(&e))
-		if s.seal(&e) == e.Seal {
+		if s.seal(&e, signed) == e.Seal {
 			continue
 		}
 		if first == 0 {
@@ -74,5 +99,5 @@ func (l *Log) checkTail(ctx context.Context, signed int64, key *Key) error {
 	if first == 0 {
 		return nil
 	}
-	return &foreignError{fmt.Sprintf("entry %d, which is not signed yet, was edited or is none of keeper's", first), foreign}
+	return &foreignError{fmt.Sprintf("entry %d, which is not signed yet, was edited or is none of keeper's, or a signed head before it is gone", first), foreign}
 }

@@ -56,6 +56,12 @@ func killed(t *testing.T, key *audit.Key) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := l.Record(t.Context(), audit.TokenIssued{Agent: "a", JTI: "j"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Checkpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for range 5 {
 		if err := l.Record(t.Context(), audit.TokenIssued{Agent: "a", JTI: "j"}); err != nil {
 			t.Fatal(err)
@@ -131,10 +137,11 @@ func TestEntriesThatAreNotSignedYetAreKeepersOwn(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ query, want string }{
 		"edited":                {"UPDATE audit SET agent_id = 'b' WHERE seq = 4", "entry 4"},
-		"added":                 {another, "entry 7"},
+		"added":                 {another, "entry 8"},
 		"edited and the seal":   {"UPDATE audit SET agent_id = 'b', seal = x'00112233445566778899aabbccddeeff' WHERE seq = 4", "entry 4"},
 		"edited without a seal": {"UPDATE audit SET agent_id = 'b', seal = NULL WHERE seq = 4", "entry 4"},
 		"signed heads are gone": {"DELETE FROM audit_checkpoints", "signed heads are gone"},
+		"a signed head is gone": {"DELETE FROM audit_checkpoints WHERE size > 1", "a signed head before it is gone"},
 		"another one's place":   {"UPDATE audit SET seal = (SELECT seal FROM audit WHERE seq = 3), details = (SELECT details FROM audit WHERE seq = 3) WHERE seq = 4", "entry 4"},
 	} {
 		dir := killed(t, key)

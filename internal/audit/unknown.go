@@ -10,7 +10,10 @@ import (
 	"github.com/superinstance/keeper/internal/store"
 )
 
-const decided = "proxy.request" // a decision, if it is to forward
+const (
+	decided      = "proxy.request" // a decision, if it is to forward
+	outcomeEvent = "proxy.response"
+)
 
 // outcomeOf is the outcome of a decision that nobody else tells.
 func (l *Log) outcomeOf(decision *store.AuditEntry, outcome, code string) *write {
@@ -34,7 +37,14 @@ func (l *Log) closeUnknown(ctx context.Context, last store.Checkpoint) error {
 		if err != nil {
 			return err
 		}
-		if len(found) == 1 && found[0].Seq == seq {
+		if len(found) != 1 || found[0].Seq != seq || found[0].Event != decided || !forwards(found[0].Details) {
+			continue // the list is none that keeper made
+		}
+		told, err := l.Entries(ctx, store.AuditFilter{RequestID: found[0].RequestID, Event: outcomeEvent, Limit: 1})
+		if err != nil {
+			return err
+		}
+		if len(told.Entries) == 0 {
 			open[found[0].RequestID] = found[0]
 		}
 	}
@@ -45,7 +55,7 @@ func (l *Log) closeUnknown(ctx context.Context, last store.Checkpoint) error {
 		switch {
 		case e.Event == decided && forwards(e.Details):
 			open[e.RequestID] = e
-		case e.Event == "proxy.response":
+		case e.Event == outcomeEvent:
 			delete(open, e.RequestID)
 		}
 	}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -49,12 +50,13 @@ type writer struct {
 	log       *Log
 	tree      frontier // over the entries known to be durable
 	uncertain bool     // the last commit may or may not have happened
+	tried     []*write // of which it was
+	headLost  bool     // the last checkpoint may or may not be stored
 	backlog   []*write // entries nobody waits for, whose commit failed
 	leaf      []byte   // to be used again
 	crowd     int      // callers who waited for the last commit
 
-	open     map[int64]bool // decisions whose outcome is not there yet
-	doubtful []*write       // decisions that were refused since their commit failed, perhaps in vain
+	open map[int64]bool // decisions whose outcome is not there yet
 
 	due   *time.Timer // of the next checkpoint, where entries wait for it
 	armed bool
@@ -186,18 +188,24 @@ func (w *writer) follow(e *write, told bool) {
 
 // append numbers the entries of the batch and makes them durable.
 func (w *writer) append(batch []*write) error {
+	if err := w.findHead(); err != nil {
+		return err
+	}
 	tree, rows := w.tree.clone(), make([]store.AuditEntry, 0, len(batch))
 	var nodes []store.AuditNode
+	head := w.log.marked()
+	w.tried = w.tried[:0]
 	for _, e := range batch {
 		if e.mark {
 			continue
 		}
+		w.tried = append(w.tried, e)
 		e.entry.Seq = tree.size + 1
 		e.entry.ID = strconv.FormatInt(e.entry.Seq, 10)
 		w.leaf = appendLeaf(w.leaf[:0], &e.entry)
 		e.entry.Hash = leafHash(w.leaf)
 		if s := w.log.sealer.Load(); s != nil {
-			e.entry.Seal = s.seal(&e.entry)
+			e.entry.Seal = s.seal(&e.entry, head)
 		}
 		tree.add(e.entry.Hash, func(n store.AuditNode) { nodes = append(nodes, n) })
 		rows = append(rows, e.entry)
@@ -214,38 +222,77 @@ func (w *writer) append(batch []*write) error {
 	return nil
 }
 
-// settle asks the store where the log stands after a commit that reported an
-// error, which may have happened all the same. What it finds on disk is not
-// written again.
+// findHead asks the store for the last checkpoint where it is not known whether it is
+// stored: the seals of the entries that follow name it.
+func (w *writer) findHead() error {
+	if !w.headLost {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	last, err := w.log.store.LastCheckpoint(ctx)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return err
+	case last.Size > w.log.marked():
+		if _, err := OpenCheckpoint(last.Note, w.log.key.Load().verifier); err != nil || last.Size > w.tree.size {
+			return fmt.Errorf("the last signed head is none of keeper's: %w", ErrTampered)
+		}
+		w.log.head.store(&Head{Size: last.Size, Note: last.Note})
+	}
+	w.headLost = false
+	return nil
+}
+
+// settle asks the store what became of a commit that reported an error, which may have
+// happened all the same. What it finds on disk is not written again. What it finds there
+// and has not tried to write is none of keeper's.
 func (w *writer) settle() error {
 	if !w.uncertain {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	totals, err := w.log.store.AuditTotals(ctx)
+	found, err := w.log.store.AuditAfter(ctx, w.tree.size, len(w.tried)+1)
+	if err == nil && len(found) > 0 && !w.areTried(found) {
+		err = fmt.Errorf("entries from %d on are none of keeper's: %w", w.tree.size+1, ErrTampered)
+	}
+	w.log.foreign.Store(errors.Is(err, ErrTampered))
 	if err != nil {
 		return err
 	}
-	tree, err := loadFrontier(ctx, w.log.store, totals.LastSeq)
-	if err != nil {
-		return err
+	w.uncertain = false
+	if len(found) > 0 {
+		w.happened()
 	}
-	var missing []*write
-	for _, e := range w.backlog {
-		if e.entry.Seq > totals.LastSeq {
-			missing = append(missing, e)
-		}
-	}
-	w.tree, w.backlog, w.uncertain = tree, missing, false
-	for _, e := range w.doubtful {
-		if e.entry.Seq > 0 && e.entry.Seq <= totals.LastSeq {
-			w.follow(e, false)
-		}
-	}
-	w.doubtful = nil
-	w.log.durable.set(totals.LastSeq)
 	return nil
+}
+
+// areTried says whether entries are those of the last commit.
+func (w *writer) areTried(found []store.AuditEntry) bool {
+	if len(found) != len(w.tried) {
+		return false
+	}
+	for i := range found {
+		is, tried := &found[i], &w.tried[i].entry
+		if is.Seq != tried.Seq || is.Hash != tried.Hash || is.Seal != tried.Seal || leafHash(Leaf(is)) != tried.Hash {
+			return false
+		}
+	}
+	return true
+}
+
+// happened takes over the last commit, of which its callers were told that it failed.
+func (w *writer) happened() {
+	for _, e := range w.tried {
+		w.tree.add(e.entry.Hash, nil)
+	}
+	w.backlog = slices.DeleteFunc(w.backlog, func(e *write) bool { return slices.Contains(w.tried, e) })
+	for _, e := range w.tried {
+		w.follow(e, e.result == nil)
+	}
+	w.log.durable.set(w.tree.size)
 }
 
 // fail refuses those who wait and keeps the rest for the next commit.
@@ -257,9 +304,6 @@ func (w *writer) fail(batch []*write, err error) {
 			continue
 		}
 		e.tell(fmt.Errorf("%w: %w", ErrUnavailable, err))
-		if e.decision && w.uncertain {
-			w.doubtful = append(w.doubtful, e)
-		}
 	}
 	w.wake(retryAfter)
 }
@@ -288,6 +332,10 @@ func (w *writer) markWhenDue(wanted bool) {
 // it is tried again.
 func (w *writer) mark() {
 	key := w.log.key.Load()
+	if err := w.findHead(); err != nil {
+		w.wake(retryAfter)
+		return
+	}
 	if key == nil || w.uncertain || w.tree.size == w.log.marked() {
 		return
 	}
@@ -302,6 +350,7 @@ func (w *writer) mark() {
 	}
 	if err != nil {
 		w.log.logger.Error("audit checkpoint not written", "error", err)
+		w.headLost = true
 		w.wake(retryAfter)
 		return
 	}

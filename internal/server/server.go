@@ -161,6 +161,9 @@ func (s *Server) openVault(ctx context.Context) error {
 	if err := s.signLog(ctx); err != nil {
 		return err
 	}
+	if err := v.Keyring().Retire(ctx); err != nil {
+		return fmt.Errorf("retiring old signing keys: %w", err)
+	}
 	var names []string
 	for _, p := range s.catalogue.Providers() {
 		names = append(names, p.Name)
@@ -276,7 +279,7 @@ func (s *Server) ready(ctx context.Context) error {
 	if s.stopping.Load() {
 		return errStopping
 	}
-	return s.db.Ping(ctx)
+	return errors.Join(s.log.Err(), s.db.Ping(ctx))
 }
 
 // Stop ends the keeper: it refuses new calls at once, lets those in flight

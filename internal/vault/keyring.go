@@ -110,9 +110,6 @@ func openKeyring(ctx context.Context, v *Vault, rows []store.Key) (*Keyring, err
 		return nil, fmt.Errorf("opening signing keys: want one current and one next: %w", ErrCorrupt)
 	}
 	r.show(keys)
-	if err := r.retire(ctx); err != nil {
-		return nil, err
-	}
 	return r, nil
 }
 
@@ -263,8 +260,9 @@ func (r *Keyring) show(keys []signingKey) {
 	r.keys.Store(&keys)
 }
 
-// retire ends the keys that have been previous for long enough.
-func (r *Keyring) retire(ctx context.Context) error {
+// Retire ends the keys that have been previous for long enough. It is for the start,
+// once the audit log can say so.
+func (r *Keyring) Retire(ctx context.Context) error {
 	keys := slices.Clone(*r.keys.Load())
 	var changed []signingKey
 	for i := range keys {

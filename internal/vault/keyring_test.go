@@ -109,8 +109,11 @@ func TestPreviousKeyVerifiesForThirtyDays(t *testing.T) {
 	if got, found := states(v.Keyring().Public())[first]; found {
 		t.Errorf("later: got %q, want it gone", got)
 	}
-	_, err = vault.Open(ctx, vault.Config{Store: m, Key: rawSource(t), Log: &recorder{}, Logger: silent, Now: func() time.Time { return now }})
+	again, err := vault.Open(ctx, vault.Config{Store: m, Key: rawSource(t), Log: &recorder{}, Logger: silent, Now: func() time.Time { return now }})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Keyring().Retire(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range m.keys {
