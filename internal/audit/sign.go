@@ -95,12 +95,11 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 		l.found = last.Size
 		err = l.checkTail(ctx, last.Size, key)
 	}
-	foreign, err := l.accepted(err)
-	if err == nil && rows != nil && last.Size > 0 && signed.State.Digest == "" {
-		var old []StateObject
-		old, err = l.accepted(errOld)
-		foreign = append(foreign, old...)
+	var tail *foreignError
+	if (err == nil || errors.As(err, &tail)) && rows != nil && last.Size > 0 && signed.State.Digest == "" {
+		err = errOld
 	}
+	foreign, err := l.accepted(err)
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
 	}

@@ -183,3 +183,25 @@ func copyOf(t *testing.T, dir string) string {
 	}
 	return to
 }
+
+// A log without a signed head can only be that of a first start that was killed.
+func TestALogThatNobodySignedSpeaksOfKeepersOwnKeysAlone(t *testing.T) {
+	key, _ := newKey(t)
+	for kind, wanted := range map[string]error{audit.KindKey: nil, audit.KindKEK: nil, "agent": audit.ErrTampered} {
+		dir := t.TempDir()
+		db, err := sqlite.Open(t.Context(), dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := audit.Open(t.Context(), audit.Config{Store: db, Logger: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			err = l.Record(t.Context(), audit.StateChanged{Objects: []audit.StateObject{{Kind: kind, ID: "x", After: "y"}}})
+		}
+		if err := errors.Join(err, l.Close(t.Context()), db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := start(t, dir, key, false); !errors.Is(err, wanted) {
+			t.Errorf("%s: got %v, want %v", kind, err, wanted)
+		}
+	}
+}
