@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ func newAuditVerify(a *app) *cobra.Command {
 or put back, or name the first bad entry and what was done to it. Verified is
 the log of the keeper that runs at --url, that in a data folder, of a keeper that
 runs or not, or an export with its proof file. In a folder the rows of the store
-are held against the log, too.
+and the index by which entries are searched are held against the log, too.
 
 Who owns the machine could write another log and sign it. Give --key as it was
 noted when keeper was set up, and as --witness the checkpoints that were kept
@@ -145,7 +146,7 @@ func (a *app) verifyFolder(ctx context.Context, f verifyFlags, key string, known
 	if err != nil {
 		return err
 	}
-	return a.verdict(ctx, e, believed, f.folder, func(signed audit.State) error { return anchor.Verify(ctx, db, db, signed, live) })
+	return a.verdict(ctx, e, believed, f.folder, &besideLog{db, f.folder, live})
 }
 
 // starting says whether entries behind a stop are not signed, as for a moment while a
@@ -249,6 +250,7 @@ type verified struct {
 	Root        string       `json:"root,omitempty"`
 	Damage      *verifiedBad `json:"damage,omitempty"`
 	Store       string       `json:"store,omitempty"` // how the rows differ from what the log says of them
+	Index       string       `json:"index,omitempty"` // how the search index differs from the entries, and how to mend it
 }
 
 type verifiedBad struct {
@@ -258,9 +260,9 @@ type verifiedBad struct {
 	Text  string     `json:"text"`
 }
 
-// verdict verifies and says what was found. Where the log is sound, rows holds the
-// store against what was signed of it.
-func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what string, rows func(audit.State) error) error {
+// verdict verifies and says what was found. Where the log is sound, what is in its folder
+// beside it, unless that is nil, is held against it.
+func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what string, beside *besideLog) error {
 	if isTerminal(a.err) && a.env["TERM"] != "dumb" {
 		e.Progress = func(entries int64) { fmt.Fprintf(a.err, eraseLine+"%d entries", entries) }
 		defer fmt.Fprint(a.err, eraseLine)
@@ -270,16 +272,48 @@ func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what
 		return fmt.Errorf("verifying %s: %w", what, err)
 	}
 	v := verifiedBy(report)
-	if v.OK && rows != nil && report.Head.State.Digest != "" {
-		err := rows(report.Head.State)
-		if err != nil && !errors.Is(err, audit.ErrTampered) {
-			return err
+	if v.OK && beside != nil {
+		err := beside.checkStore(ctx, report.Head.State, &v)
+		if err == nil {
+			err = beside.checkIndex(ctx, e.Progress, &v)
 		}
 		if err != nil {
-			v.OK, v.Store = false, err.Error()
+			return err
 		}
 	}
 	return a.conclude(v, believed)
+}
+
+// besideLog is what a folder holds beside the log.
+type besideLog struct {
+	db     *sqlite.DB
+	folder string
+	live   bool // a keeper runs on it
+}
+
+// checkStore holds the rows against what was signed of them.
+func (b *besideLog) checkStore(ctx context.Context, signed audit.State, v *verified) error {
+	if signed.Digest == "" {
+		return nil
+	}
+	err := anchor.Verify(ctx, b.db, b.db, signed, b.live)
+	if errors.Is(err, audit.ErrTampered) {
+		v.OK, v.Store = false, err.Error()
+		return nil
+	}
+	return err
+}
+
+// checkIndex holds the search index against the entries.
+func (b *besideLog) checkIndex(ctx context.Context, progress func(entries int64), v *verified) error {
+	err := b.db.CheckIndex(ctx, progress)
+	if errors.Is(err, store.ErrDamaged) {
+		v.OK = false
+		v.Index = fmt.Sprintf("%v; with keeper stopped, sqlite3 %s '%s' makes keeper build it anew", err, shellQuote(filepath.Join(b.folder, "keeper.db")),
+			"DELETE FROM audit_blocks; DELETE FROM audit_filters; DELETE FROM audit_groups; DELETE FROM audit_slices")
+		return nil
+	}
+	return err
 }
 
 func verifiedBy(report audit.Report) verified {
@@ -326,6 +360,9 @@ func (a *app) verdictForEyes(v verified, believed bool) error {
 	fmt.Fprintf(a.out, "%s entries %d to %d are as they were written, by %d checkpoints.\n", a.paint(green, "OK:"), v.First, v.Last, v.Checkpoints)
 	if v.Store != "" {
 		fmt.Fprintf(a.out, "%s the store is not what the log says of it: %s.\n", a.paint(red, "STORE:"), printable(v.Store))
+	}
+	if v.Index != "" {
+		fmt.Fprintf(a.out, "%s %s.\n", a.paint(red, "INDEX:"), printable(v.Index))
 	}
 	if v.Signed < v.Last {
 		fmt.Fprintf(a.out, "Entries %d to %d are not signed yet.\n", v.Signed+1, v.Last)

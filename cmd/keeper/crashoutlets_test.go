@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -128,5 +127,5 @@ func (c *crashTest) delivered(last int64) {
 	if have != last {
 		c.t.Errorf("the file has entries up to %d, want %d", have, last)
 	}
-	c.t.Log(fmt.Sprintf("%d kills, %d entries, %d files of the sink", *crashes, last, len(files)))
+	c.t.Logf("%d kills, %d entries, %d files of the sink", *crashes, last, len(files))
 }

@@ -22,6 +22,9 @@ var (
 	// ErrOlderSchema: the database was written by an earlier keeper, and not yet
 	// brought up to date.
 	ErrOlderSchema = errors.New("database schema is older than this keeper")
+	// ErrForeignSchema: the database has triggers, views, tables or indexes that are
+	// not of keeper's making, or lacks some that are.
+	ErrForeignSchema = errors.New("the database holds what keeper did not make")
 	// ErrDiskFull, ErrReadOnly, ErrDamaged and ErrDisk say why the store cannot be
 	// written: there is no room, the disk or the file takes no writes, the database
 	// is not one any more, or the disk reports an error.

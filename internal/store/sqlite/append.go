@@ -192,7 +192,11 @@ func (a *appender) insert(ctx context.Context, stmt *sql.Stmt, entries []store.A
 func (a *appender) load(ctx context.Context, db *sql.DB) error {
 	var number, highRisk int64
 	row := db.QueryRowContext(ctx, "SELECT block + 1, high_risk FROM audit_blocks ORDER BY block DESC LIMIT 1")
-	if err := row.Scan(&number, &highRisk); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	err := row.Scan(&number, &highRisk)
+	if errors.Is(err, sql.ErrNoRows) {
+		number, err = firstBlock(ctx, db)
+	}
+	if err != nil {
 		return err
 	}
 	a.open = newBlock(number, highRisk)
@@ -200,6 +204,7 @@ func (a *appender) load(ctx context.Context, db *sql.DB) error {
 	if err := a.group.load(ctx, db); err != nil {
 		return err
 	}
+	a.group.blocks = int(number % groupBlocks) // the first ones may have been pruned
 	a.last = firstSeq(number) - 1
 	for {
 		some, err := scanFrom(ctx, db, readEntry, "SELECT "+auditColumns+" FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", a.last, 16*blockEntries)
@@ -215,6 +220,12 @@ func (a *appender) load(ctx context.Context, db *sql.DB) error {
 		}
 		a.last = some[len(some)-1].Seq
 	}
+}
+
+// firstBlock is the block of the first entry that is kept.
+func firstBlock(ctx context.Context, db *sql.DB) (number int64, err error) {
+	err = db.QueryRowContext(ctx, "SELECT (coalesce(min(seq), 1) - 1) / ? FROM audit", blockEntries).Scan(&number)
+	return number, err
 }
 
 // catchUp sums up entries that are there.

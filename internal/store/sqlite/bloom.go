@@ -35,8 +35,9 @@ const (
 	trigramColumn
 )
 
-// bloom is a Bloom filter. It is stored: neither its hash nor its size may change for
-// blocks that are there.
+// bloom is a Bloom filter. It is stored: neither its hash, its size nor what is put into
+// it may change for blocks that are there, or CheckIndex takes them for damaged. A
+// migration that empties the tables of the index lets it be made anew.
 type bloom [bloomBytes]byte
 
 // probe finds the bits of one value. It is 64-bit FNV-1a with a

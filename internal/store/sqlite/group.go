@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -75,7 +76,7 @@ func (g *group) insert(ctx context.Context, tx *sql.Tx) error {
 func (g *group) load(ctx context.Context, db *sql.DB) error {
 	rows, err := db.QueryContext(ctx, `
 		SELECT block, min_time, max_time, max_risk, facets, trigrams
-		FROM audit_blocks JOIN audit_filters USING (block)
+		FROM audit_blocks LEFT JOIN audit_filters USING (block)
 		WHERE block BETWEEN ? AND ? ORDER BY block`, g.number*groupBlocks, (g.number+1)*groupBlocks-1)
 	if err != nil {
 		return err
@@ -88,10 +89,17 @@ func (g *group) load(ctx context.Context, db *sql.DB) error {
 		if err := rows.Scan(&number, &s.minTime, &s.maxTime, &s.maxRisk, &facets, &trigrams); err != nil {
 			return err
 		}
-		g.add(number, s, facets, trigrams)
-		g.blocks = int(number%groupBlocks) + 1 // the first ones may have been pruned
+		g.add(number, s, readable(facets), readable(trigrams))
 	}
 	return rows.Err()
+}
+
+// readable is a stored filter, or, for what is none, one that holds everything.
+func readable(filter []byte) []byte {
+	if len(filter) == bloomBytes {
+		return filter
+	}
+	return bytes.Repeat([]byte{0xff}, bloomBytes)
 }
 
 // candidates says which blocks of a group may hold a match.
@@ -111,9 +119,9 @@ func (c *candidates) has(number int64) bool {
 	return c[at/8]&(1<<(at%8)) != 0
 }
 
-func (c *candidates) set(number int64) {
+func (c *candidates) drop(number int64) {
 	at := number % groupBlocks
-	c[at/8] |= 1 << (at % 8)
+	c[at/8] &^= 1 << (at % 8)
 }
 
 // keep leaves those that have all of the bits, of which a slice each is read.

@@ -57,6 +57,7 @@ func TestFiltersFindOneEntryAmongManyWhereverItLies(t *testing.T) {
 				t.Errorf("%s, by %s: got entries %v, next %d, %v; want %v", state, name, numbersOf(got.Entries), got.Next, err, numbersOf(want))
 			}
 		}
+		checkIndex(t, dir, state, "")
 	}
 	check("written in one go")
 	if err := db.Close(); err != nil {

@@ -146,10 +146,12 @@ func (s *search) column(ctx context.Context, query string, args ...any) (numbers
 	return numbers, rows.Err()
 }
 
-// unsealed looks into the filter of each block of a group.
-func (s *search) unsealed(ctx context.Context, number int64) (c candidates, err error) {
+// unsealed looks into the filter of each block of a group. A block without one may
+// hold a match.
+func (s *search) unsealed(ctx context.Context, number int64) (candidates, error) {
+	c := allBlocks()
 	if len(s.facets)+len(s.trigrams) == 0 {
-		return allBlocks(), nil
+		return c, nil
 	}
 	rows, err := s.conn.QueryContext(ctx, "SELECT block, facets, trigrams FROM audit_filters WHERE block BETWEEN ? AND ?",
 		number*groupBlocks, (number+1)*groupBlocks-1)
@@ -163,8 +165,8 @@ func (s *search) unsealed(ctx context.Context, number int64) (c candidates, err 
 		if err := rows.Scan(&block, &facets, &trigrams); err != nil {
 			return c, err
 		}
-		if has(facets, s.facets) && has(trigrams, s.trigrams) {
-			c.set(block)
+		if !has(facets, s.facets) || !has(trigrams, s.trigrams) {
+			c.drop(block)
 		}
 	}
 	return c, rows.Err()

@@ -59,8 +59,9 @@ type DB struct {
 // and the database (0600) where there is none. The folder is this process's
 // until Close or the end of the process.
 //
-// It returns store.ErrHeld when another opener has the folder, and
-// store.ErrNewerSchema when a later keeper has written the database. A nil
+// It returns store.ErrHeld when another opener has the folder,
+// store.ErrNewerSchema when a later keeper has written the database, and
+// store.ErrForeignSchema when the database holds what keeper did not make. A nil
 // logger discards what is logged.
 func Open(ctx context.Context, dir string, logger *slog.Logger) (*DB, error) {
 	if logger == nil {
@@ -88,8 +89,9 @@ func Open(ctx context.Context, dir string, logger *slog.Logger) (*DB, error) {
 
 // OpenToRead opens the database in the folder dir to read it and nothing else, also
 // while a keeper holds the folder. Methods that write return an error. The error
-// wraps fs.ErrNotExist where there is no database, and store.ErrNewerSchema or
-// store.ErrOlderSchema where another version of keeper wrote it.
+// wraps fs.ErrNotExist where there is no database, store.ErrNewerSchema or
+// store.ErrOlderSchema where another version of keeper wrote it, and
+// store.ErrForeignSchema where it holds what keeper did not make.
 func OpenToRead(ctx context.Context, dir string) (*DB, error) {
 	path, err := filepath.Abs(filepath.Join(dir, databaseName))
 	if err == nil {
@@ -110,7 +112,11 @@ func OpenToRead(ctx context.Context, dir string) (*DB, error) {
 	db := &DB{readers: readers, turn: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	close(db.stopped)
 	db.toRead = true
-	if err := checkSchema(ctx, readers); err != nil {
+	err = checkSchema(ctx, readers)
+	if err == nil {
+		err = checkObjects(ctx, readers)
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -122,6 +128,9 @@ func (db *DB) connect(ctx context.Context) error {
 		return err
 	}
 	if err := migrate(ctx, db.writer); err != nil {
+		return err
+	}
+	if err := checkObjects(ctx, db.writer); err != nil {
 		return err
 	}
 	if err := db.guard.open(db.folder.database()); err != nil {

@@ -19,11 +19,3 @@ CREATE TABLE audit_checkpoints (
     time INTEGER NOT NULL,
     note BLOB NOT NULL
 ) STRICT;
-
--- What the last checkpoint says of decisions whose outcome was not there yet: their
--- numbers, 8 bytes each, big end first.
-CREATE TABLE audit_open (
-    id        INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
-    size      INTEGER NOT NULL, -- the checkpoint's
-    decisions BLOB NOT NULL
-) STRICT;
