@@ -133,21 +133,43 @@ func (t *tailing) stream(ctx context.Context) error {
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxEventBytes)
+	event := ""
 	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		var e auditEntry
-		if err := json.Unmarshal([]byte(data), &e); err != nil {
-			return t.client.noKeeper(resp)
-		}
-		t.last = e.ID
-		if err := t.line(e); err != nil {
-			return err
+		switch field, value, _ := strings.Cut(lines.Text(), ": "); field {
+		case "event":
+			event = value
+		case "data":
+			known, err := t.take(event, []byte(value))
+			if err != nil {
+				return err
+			}
+			if !known {
+				return t.client.noKeeper(resp)
+			}
 		}
 	}
 	return lines.Err()
+}
+
+// take shows what an event says; known is whether it is one of keeper's.
+func (t *tailing) take(event string, data []byte) (known bool, err error) {
+	switch event {
+	case "entry":
+		var e auditEntry
+		if json.Unmarshal(data, &e) != nil {
+			return false, nil
+		}
+		t.last = e.ID
+		return true, t.line(e)
+	case "pruned":
+		var left struct{ First, Last int64 }
+		if json.Unmarshal(data, &left) != nil {
+			return false, nil
+		}
+		t.last = strconv.FormatInt(left.Last, 10)
+		fmt.Fprintf(t.err, "entries %d to %d left the log: they are in its archive\n", left.First, left.Last)
+	}
+	return true, nil
 }
 
 // line prints an entry on a line.

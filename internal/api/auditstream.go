@@ -66,9 +66,45 @@ func (s *surface) tail(ctx context.Context, in *tailInput) (*huma.StreamResponse
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		hc.SetHeader("Content-Type", "text/event-stream")
+		live, done := s.live(ctx)
+		defer done()
 		t := &tailing{surface: s, filter: filter, after: after, out: newStream(hc)}
-		t.run(ctx)
+		t.run(live)
 	}}, nil
+}
+
+// live is ctx for an answer that may take long: it also ends when the caller's token
+// is revoked, or keeper stops.
+func (s *surface) live(ctx context.Context) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	leave := s.auth.Live(callOf(ctx).claims, cancel)
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel(errKeeperStops)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		leave()
+		cancel(nil)
+	}
+}
+
+// file sends what write writes while ctx is live. Where that fails or ctx ends, the
+// answer is cut off, so that nobody takes it for whole.
+func (s *surface) file(ctx context.Context, hc huma.Context, write func(context.Context, io.Writer) error) {
+	live, done := s.live(ctx)
+	defer done()
+	err := write(live, newStream(hc))
+	if live.Err() != nil {
+		err = context.Cause(live)
+	}
+	if err == nil {
+		return
+	}
+	s.logger.WarnContext(ctx, "answer cut off", "requestId", audit.OriginOf(ctx).RequestID, "error", err)
+	panic(http.ErrAbortHandler)
 }
 
 type tailing struct {
@@ -79,16 +115,6 @@ type tailing struct {
 }
 
 func (t *tailing) run(ctx context.Context) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer t.auth.Live(callOf(ctx).claims, cancel)()
-	go func() {
-		select {
-		case <-t.stopping:
-			cancel(errKeeperStops)
-		case <-ctx.Done():
-		}
-	}()
 	for err := t.out.comment("begins"); err == nil; {
 		err = t.some(ctx)
 	}
@@ -110,6 +136,9 @@ func (t *tailing) some(ctx context.Context) error {
 		if err != nil || len(entries) == 0 {
 			return errors.Join(err, io.ErrUnexpectedEOF)
 		}
+		if err := t.passOver(ctx, entries[0].Seq); err != nil {
+			return err
+		}
 		for i := range entries {
 			t.after = entries[i].Seq
 			if !t.filter.Matches(&entries[i]) {
@@ -124,6 +153,18 @@ func (t *tailing) some(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// passOver says which entries before next were pruned.
+func (t *tailing) passOver(ctx context.Context, next int64) error {
+	if next == t.after+1 {
+		return nil
+	}
+	totals, err := t.audit.Totals(ctx)
+	if err != nil || totals.First < next { // what is missing for another reason did not leave
+		return err
+	}
+	return t.out.pruned(t.after+1, next-1)
 }
 
 // stream writes an answer of no known length to a caller who must go on reading it.
@@ -159,6 +200,11 @@ func (s *stream) event(e *store.AuditEntry) error {
 	return err
 }
 
+func (s *stream) pruned(first, last int64) error {
+	_, err := fmt.Fprintf(s, "event: pruned\ndata: {\"first\":%d,\"last\":%d}\n\n", first, last)
+	return err
+}
+
 // AuditRange is a run of entries.
 type AuditRange struct {
 	First int64 `query:"first" minimum:"1" doc:"Id of the first entry; otherwise the first that is kept"`
@@ -171,7 +217,6 @@ type exportInput struct {
 	Format string `query:"format" enum:"json,ndjson,csv,ocsf,ecs,cef" default:"ndjson"`
 }
 
-// export answers with a file, which is cut off, and not ended, where it fails.
 func (s *surface) export(ctx context.Context, in *exportInput) (*huma.StreamResponse, error) {
 	filter, err := in.filter()
 	if err != nil {
@@ -188,10 +233,9 @@ func (s *surface) export(ctx context.Context, in *exportInput) (*huma.StreamResp
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		hc.SetHeader("Content-Type", format.ContentType())
 		hc.SetHeader("Content-Disposition", fmt.Sprintf(`attachment; filename="keeper-audit-%d-%d.%s"`, first, last, format.Extension()))
-		out := export.NewWriter(newStream(hc), format, s.producer())
-		if err := s.writeEntries(ctx, out, filter, first, last); err != nil {
-			s.cutOff(ctx, err)
-		}
+		s.file(ctx, hc, func(ctx context.Context, w io.Writer) error {
+			return s.writeEntries(ctx, export.NewWriter(w, format, s.producer()), filter, first, last)
+		})
 	}}, nil
 }
 
@@ -200,19 +244,13 @@ func (s *surface) producer() export.Producer {
 	return export.Producer{Version: s.version, Host: host}
 }
 
-// cutOff ends an answer that cannot be finished so that nobody takes it for whole.
-func (s *surface) cutOff(ctx context.Context, err error) {
-	s.logger.WarnContext(ctx, "answer cut off", "requestId", audit.OriginOf(ctx).RequestID, "error", err)
-	panic(http.ErrAbortHandler)
-}
-
 // exported is from where to where an export goes.
 func (s *surface) exported(ctx context.Context, in *exportInput, f store.AuditFilter) (first, last int64, err error) {
 	totals, err := s.audit.Totals(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
-	first, last = max(in.First, totals.First), totals.LastSeq
+	first, last = max(1, in.First, totals.First), totals.LastSeq
 	if in.Last > 0 {
 		last = min(last, in.Last)
 	}
@@ -226,20 +264,31 @@ func (s *surface) exported(ctx context.Context, in *exportInput, f store.AuditFi
 	return first, last, err
 }
 
+// writeEntries writes those of the entries first to last that match. Where any of them
+// is not there, be it that it was pruned meanwhile, that is an error.
 func (s *surface) writeEntries(ctx context.Context, out *export.Writer, f store.AuditFilter, first, last int64) error {
+	next := first
 	for e, err := range s.audit.From(ctx, first) {
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case next > last:
+			return out.Close()
+		case e.Seq != next:
+			return fmt.Errorf("exporting entries %d to %d: entry %d: %w", first, last, next, store.ErrNotFound)
 		}
-		if e.Seq > last {
-			break
-		}
+		next++
 		if !f.Matches(&e) {
 			continue
 		}
 		if err := out.Write(&e); err != nil {
 			return err
 		}
+	}
+	if next <= last {
+		return fmt.Errorf("exporting entries %d to %d: entry %d: %w", first, last, next, store.ErrNotFound)
 	}
 	return out.Close()
 }
@@ -258,8 +307,9 @@ func (s *surface) exportProof(ctx context.Context, in *AuditRange) (*huma.Stream
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		hc.SetHeader("Content-Type", "application/x-ndjson")
-		if _, err := s.audit.WriteProof(ctx, newStream(hc), first, last); err != nil {
-			s.cutOff(ctx, err)
-		}
+		s.file(ctx, hc, func(ctx context.Context, w io.Writer) error {
+			_, err := s.audit.WriteProof(ctx, w, first, last)
+			return err
+		})
 	}}, nil
 }

@@ -35,7 +35,10 @@ import (
 type brittleStore struct {
 	*sqlite.DB
 	noAudit, noTokens atomic.Bool
+	readAudit         atomic.Pointer[auditReader] // nil: the store's own
 }
+
+type auditReader func(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error)
 
 var errBroken = errors.New("disk is gone")
 
@@ -44,6 +47,13 @@ func (b *brittleStore) AppendAudit(ctx context.Context, entries []store.AuditEnt
 		return errBroken
 	}
 	return b.DB.AppendAudit(ctx, entries, nodes...)
+}
+
+func (b *brittleStore) AuditAfter(ctx context.Context, seq int64, limit int) ([]store.AuditEntry, error) {
+	if read := b.readAudit.Load(); read != nil {
+		return (*read)(ctx, seq, limit)
+	}
+	return b.DB.AuditAfter(ctx, seq, limit)
 }
 
 func (b *brittleStore) InsertToken(ctx context.Context, t store.Token) error {

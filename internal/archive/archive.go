@@ -32,6 +32,9 @@ const (
 	proofSuffix     = ".proof"
 )
 
+// errWait ends a pass before a segment that not everyone has taken.
+var errWait = errors.New("the segment is still needed")
+
 // Log is the audit log.
 type Log interface {
 	Record(ctx context.Context, e audit.Event) error
@@ -174,11 +177,20 @@ func (a *Archive) note(text string) {
 func (a *Archive) Pass(ctx context.Context) (segments int, err error) {
 	a.passing.Lock()
 	defer a.passing.Unlock()
-	defer func() {
-		if err != nil && ctx.Err() == nil {
-			a.note("old entries cannot be moved to the archive")
-		}
-	}()
+	segments, err = a.pass(ctx)
+	switch {
+	case errors.Is(err, errWait):
+		a.note("old entries wait for a sink or a witness that has not taken them yet")
+		return segments, nil
+	case err == nil:
+		a.note("")
+	case ctx.Err() == nil:
+		a.note("old entries cannot be moved to the archive")
+	}
+	return segments, err
+}
+
+func (a *Archive) pass(ctx context.Context) (segments int, err error) {
 	if err := a.resume(ctx); err != nil {
 		return 0, err
 	}
@@ -216,7 +228,8 @@ type segment struct {
 
 func (s segment) name() string { return fmt.Sprintf("audit-%012d-%012d.ndjson", s.first, s.last) }
 
-// next is the oldest segment, and whether its time has come.
+// next is the oldest segment, and whether its time has come. The error is errWait where
+// someone still needs it.
 func (a *Archive) next(ctx context.Context) (s segment, due bool, err error) {
 	totals, err := a.Store.AuditTotals(ctx)
 	if err != nil {
@@ -229,14 +242,11 @@ func (a *Archive) next(ctx context.Context) (s segment, due bool, err error) {
 		return s, false, err
 	}
 	if s.reason, err = a.reason(ctx, s); err != nil || s.reason == "" {
-		a.note("")
 		return s, false, err
 	}
 	if s.last > a.Needed() {
-		a.note("old entries wait for a sink or a witness that has not taken them yet")
-		return s, false, nil
+		return s, false, errWait
 	}
-	a.note("")
 	return s, true, nil
 }
 

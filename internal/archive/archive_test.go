@@ -272,6 +272,41 @@ func TestWhatWasSaidToLeaveAndIsThereLeavesAtTheNextStart(t *testing.T) {
 	}
 }
 
+// forgiving is a store that cannot delete until it is mended.
+type forgiving struct {
+	*sqlite.DB
+	mended bool
+}
+
+func (f *forgiving) PruneAudit(ctx context.Context, last int64) error {
+	if !f.mended {
+		return errDied
+	}
+	return f.DB.PruneAudit(ctx, last)
+}
+
+func TestAProblemEndsWithThePassThatMendsIt(t *testing.T) {
+	k := newKeeper(t)
+	k.write(900)
+	k.now = start.Add(25 * time.Hour)
+	db := &forgiving{DB: k.db}
+	a := k.archive(func(c *archive.Config) { c.Store = db })
+	for later := range 2 {
+		k.now = k.now.Add(time.Duration(later) * time.Hour)
+		if _, err := a.Pass(t.Context()); !errors.Is(err, errDied) {
+			t.Fatalf("got %v, want %v", err, errDied)
+		}
+		if text, since := a.Problem(); text != "old entries cannot be moved to the archive" || !since.Equal(start.Add(25*time.Hour)) {
+			t.Errorf("got problem %q since %v, want one since the first pass", text, since)
+		}
+	}
+	db.mended = true
+	k.pass(a, 0) // what the log says left is deleted, and no whole segment is left
+	if text, _ := a.Problem(); text != "" {
+		t.Errorf("got problem %q, want none", text)
+	}
+}
+
 func TestEntriesWaitForThoseWhoStillReadThem(t *testing.T) {
 	k := newKeeper(t)
 	k.write(1300)

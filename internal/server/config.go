@@ -148,7 +148,7 @@ func (c Config) normal() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return c, errors.Join(c.checkTLS(), c.checkListeners())
+	return c, errors.Join(c.checkTLS(), c.checkListeners(), c.Audit.checkFiles(c.DataDir))
 }
 
 func (c Config) checkTLS() error {

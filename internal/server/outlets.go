@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/superinstance/keeper/internal/api"
@@ -40,6 +41,56 @@ type Retention struct {
 	SegmentEntries int64         // zero: archive.DefaultSegment
 }
 
+// checkFiles: what is appended to a file of keeper's own, or by two, ruins it.
+func (a Audit) checkFiles(dataDir string) error {
+	type file struct{ field, path string }
+	var files []file
+	for i, path := range a.WitnessFiles {
+		files = append(files, file{fmt.Sprintf("audit.witnesses.files[%d]", i), path})
+	}
+	for i, s := range a.Sinks {
+		files = append(files, file{fmt.Sprintf("audit.sinks[%d].path", i), s.Path})
+	}
+	dir, err := resolve(dataDir)
+	if err != nil {
+		return fmt.Errorf("finding the data folder: %w", err)
+	}
+	taken := map[string]string{}
+	for _, f := range files {
+		if f.path == "" {
+			continue
+		}
+		path, err := resolve(f.path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.field, err)
+		}
+		if rel, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(rel) {
+			return fmt.Errorf("%s: %s is in the data folder, where the files are keeper's own; name a file elsewhere", f.field, f.path)
+		}
+		if other := taken[path]; other != "" {
+			return fmt.Errorf("%s: %s is written to by %s; name another file", f.field, f.path, other)
+		}
+		taken[path] = f.field
+	}
+	return nil
+}
+
+// resolve makes a path absolute and follows the links in as much of it as can be
+// looked at: what cannot is for whoever opens it to report.
+func resolve(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	for at, rest := path, ""; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if real, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(real, rest), nil
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
+	return path, nil
+}
+
 // outlets are what the audit log leaves by.
 type outlets struct {
 	witnesses *witness.Set
@@ -49,7 +100,8 @@ type outlets struct {
 
 func (s *Server) openOutlets(ctx context.Context) (err error) {
 	c := s.config.Audit
-	s.out.witnesses, err = witness.Open(ctx, witness.Config{Log: s.log, Files: c.WitnessFiles, URLs: c.WitnessURLs, Logger: s.config.Logger})
+	origin, _, _ := strings.Cut(s.log.PublicKey(), "+")
+	s.out.witnesses, err = witness.Open(ctx, witness.Config{Log: s.log, Origin: origin, Files: c.WitnessFiles, URLs: c.WitnessURLs, Logger: s.config.Logger})
 	if err != nil {
 		return s.tampered(err)
 	}
@@ -92,17 +144,15 @@ func (o *outlets) close(ctx context.Context) error {
 	return nil
 }
 
-// needed is the last entry that all of them have taken. A witness that has taken no
-// head yet needs none of those before.
+// needed is the last entry that all of them have taken. What a witness has seen that has
+// taken no head yet in this run is not known: the proof from there on may need any.
 func (o *outlets) needed() int64 {
 	seq := int64(math.MaxInt64)
 	for _, now := range o.sinks.Status() {
 		seq = min(seq, now.Seq)
 	}
 	for _, now := range o.witnesses.Status() {
-		if now.Size > 0 {
-			seq = min(seq, now.Size)
-		}
+		seq = min(seq, now.Size)
 	}
 	return seq
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/netguard"
+	"github.com/superinstance/keeper/internal/store"
 )
 
 const (
@@ -44,8 +45,11 @@ type Log interface {
 
 // Config is what a Set needs. Log is required.
 type Config struct {
-	Log   Log
-	Files []string // that heads are appended to; made where they are missing
+	Log Log
+	// Origin is the first line of the log's heads. Empty: it is not known, so a file's
+	// first head that a crash tore is taken for something else.
+	Origin string
+	Files  []string // that heads are appended to; made where they are missing
 	// URLs are the add-checkpoint addresses of witnesses: https, or http on loopback.
 	URLs   []string
 	Logger *slog.Logger // nil: slog.Default
@@ -93,7 +97,7 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 		s.logger = slog.Default()
 	}
 	for i, path := range c.Files {
-		kept, size, err := openFile(ctx, c.Log, path)
+		kept, size, err := openFile(ctx, c, path)
 		if err != nil {
 			return nil, fmt.Errorf("audit.witnesses.files[%d]: %w", i, err)
 		}
@@ -260,6 +264,8 @@ func problem(err error) string {
 		return answered.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return "it does not answer in time"
+	case errors.Is(err, store.ErrNotFound):
+		return "the log cannot prove that it goes on from what it has seen"
 	case errors.Is(err, errFile):
 		return "its file cannot be written"
 	}

@@ -48,13 +48,21 @@ func newKey(t *testing.T) *audit.Key {
 // openLog opens the log in a folder.
 func openLog(t *testing.T, dir string, key *audit.Key) *audit.Log {
 	t.Helper()
+	log, _ := startLog(t, dir, key)
+	return log
+}
+
+// startLog is openLog for a log that may be closed before the test's end.
+func startLog(t *testing.T, dir string, key *audit.Key) (log *audit.Log, stop func()) {
+	t.Helper()
 	db, err := sqlite.Open(t.Context(), dir, quiet)
 	must(t, err)
-	log, err := audit.Open(t.Context(), audit.Config{Store: db, Logger: quiet})
+	log, err = audit.Open(t.Context(), audit.Config{Store: db, Logger: quiet})
 	must(t, err)
 	must(t, log.Sign(t.Context(), key, nil))
-	t.Cleanup(func() { must(t, errors.Join(log.Close(context.Background()), db.Close())) })
-	return log
+	stop = sync.OnceFunc(func() { must(t, errors.Join(log.Close(context.Background()), db.Close())) })
+	t.Cleanup(stop)
+	return log, stop
 }
 
 func write(t *testing.T, log *audit.Log, n int) []byte {
@@ -256,11 +264,13 @@ func TestALogThatWasPutBackIsNotShownButDisputed(t *testing.T) {
 
 func TestAFileThatKeptAnotherLogsHeadStopsTheStart(t *testing.T) {
 	key, file := newKey(t), filepath.Join(t.TempDir(), "heads.txt")
-	long := openLog(t, t.TempDir(), key)
+	dir := t.TempDir()
 	for _, entries := range []int{5, 4} {
+		long, stop := startLog(t, dir, key)
 		s := openSet(t, witness.Config{Log: long, Files: []string{file}})
 		write(t, long, entries)
 		must(t, s.Close(t.Context()))
+		stop()
 	}
 	for name, entries := range map[string]int{"shorter": 3, "as long, of other entries": 20} {
 		other := openLog(t, t.TempDir(), key)
@@ -273,7 +283,7 @@ func TestAFileThatKeptAnotherLogsHeadStopsTheStart(t *testing.T) {
 	torn, err := os.ReadFile(file)
 	must(t, err)
 	must(t, os.WriteFile(file, torn[:len(torn)-40], 0o600))
-	must(t, openSet(t, witness.Config{Log: long, Files: []string{file}}).Close(t.Context()))
+	must(t, openSet(t, witness.Config{Log: openLog(t, dir, key), Files: []string{file}}).Close(t.Context()))
 }
 
 func TestAFileOfSomethingElseIsLeftAlone(t *testing.T) {
@@ -285,6 +295,100 @@ func TestAFileOfSomethingElseIsLeftAlone(t *testing.T) {
 	}
 	if b, err := os.ReadFile(file); err != nil || string(b) != precious {
 		t.Errorf("got %q and %v, want it untouched", b, err)
+	}
+}
+
+func TestAFileWithoutAWholeHeadIsBegunAnew(t *testing.T) {
+	key := newKey(t)
+	log := openLog(t, t.TempDir(), key)
+	whole := string(write(t, log, 12))
+	for name, text := range map[string]string{
+		"a line's end":       "\n",
+		"white space":        " \t\r\n \n  ",
+		"a torn name":        whole[:5],
+		"a name":             "keeper.test/1\n",
+		"a torn first head":  "keeper.test/1\n12\nabcd",
+		"a torn signature":   whole[:len(whole)-9],
+		"behind empty lines": "\n\nkeeper.test/1\n12\nab",
+	} {
+		file := filepath.Join(t.TempDir(), "heads.txt")
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		s, err := witness.Open(t.Context(), witness.Config{Log: log, Origin: "keeper.test/1", Files: []string{file}, Logger: quiet})
+		if err != nil {
+			t.Errorf("%s: got %v, want it begun anew", name, err)
+			continue
+		}
+		must(t, s.Close(t.Context()))
+		b, err := os.ReadFile(file)
+		must(t, err)
+		if kept := audit.SplitCheckpoints(b); len(kept) != 1 || string(b) != whole+"\n" || sizeOf(t, key, kept[0]) != 12 {
+			t.Errorf("%s: got %q, want one head over 12 entries", name, b)
+		}
+	}
+}
+
+func TestAWholeHeadWithoutItsEmptyLineIsKept(t *testing.T) {
+	key, file := newKey(t), filepath.Join(t.TempDir(), "heads.txt")
+	dir := t.TempDir()
+	log, stop := startLog(t, dir, key)
+	whole := string(write(t, log, 12))
+	stop()
+	must(t, os.WriteFile(file, []byte(whole), 0o600))
+	other := openLog(t, t.TempDir(), key)
+	if _, err := witness.Open(t.Context(), witness.Config{Log: other, Origin: "keeper.test/1", Files: []string{file}, Logger: quiet}); !errors.Is(err, audit.ErrTampered) {
+		t.Errorf("another log: got %v, want %v", err, audit.ErrTampered)
+	}
+	log = openLog(t, dir, key)
+	s := openSet(t, witness.Config{Log: log, Origin: "keeper.test/1", Files: []string{file}})
+	want := whole + "\n" + string(write(t, log, 1)) + "\n"
+	must(t, s.Close(t.Context()))
+	if b, err := os.ReadFile(file); err != nil || string(b) != want {
+		t.Errorf("got %q and %v, want %q", b, err, want)
+	}
+}
+
+func TestAFileOfSomethingElseIsNotCut(t *testing.T) {
+	key := newKey(t)
+	log := openLog(t, t.TempDir(), key)
+	whole := string(write(t, log, 12))
+	for name, c := range map[string]struct{ origin, text string }{
+		"another log's":         {"keeper.test/1", "keeper.test/12\n12\nabcd"},
+		"behind something":      {"keeper.test/1", "mine\nkeeper.test/1\n12\nabcd"},
+		"more than one head":    {"keeper.test/1", strings.Repeat(strings.ReplaceAll(whole, "\u2014", "-")+"\n", 2)},
+		"heads that were saved": {"keeper.test/1", strings.ReplaceAll(whole, "\u2014", "-") + "\n"},
+		"of a log without name": {"", "keeper.test/1\n12\nabcd"},
+	} {
+		file := filepath.Join(t.TempDir(), "heads.txt")
+		must(t, os.WriteFile(file, []byte(c.text), 0o600))
+		_, err := witness.Open(t.Context(), witness.Config{Log: log, Origin: c.origin, Files: []string{file}, Logger: quiet})
+		if err == nil || !strings.Contains(err.Error(), "name another file") {
+			t.Errorf("%s: got %v, want an error that names the mend", name, err)
+		}
+		if b, err := os.ReadFile(file); err != nil || string(b) != c.text {
+			t.Errorf("%s: got %q and %v, want it untouched", name, b, err)
+		}
+	}
+}
+
+// forgetful is a log that has too little left to prove that it goes on.
+type forgetful struct{ *audit.Log }
+
+func (forgetful) ConsistencyBetween(context.Context, int64, int64) ([]tlog.Hash, error) {
+	return nil, fmt.Errorf("proving that the log goes on: %w", store.ErrNotFound)
+}
+
+func TestALogThatCannotProveThatItGoesOnIsNotAnUnreachableWitness(t *testing.T) {
+	key := newKey(t)
+	log, far := openLog(t, t.TempDir(), key), newRemote(t, key)
+	s := openSet(t, witness.Config{Log: forgetful{log}, URLs: []string{far.URL}})
+	defer s.Close(t.Context())
+	far.await(sizeOf(t, key, write(t, log, 3)))
+	write(t, log, 3)
+	for s.Status()[0].Problem == "" {
+		time.Sleep(time.Millisecond) // it is on another goroutine, behind a socket
+	}
+	if got, want := s.Status()[0].Problem, "the log cannot prove that it goes on from what it has seen"; got != want {
+		t.Errorf("problem: got %q, want %q", got, want)
 	}
 }
 
