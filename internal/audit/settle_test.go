@@ -88,7 +88,10 @@ func TestEntriesThatKeeperDidNotWriteAreNotTakenOver(t *testing.T) {
 		forged := store.AuditEntry{Seq: 2, ID: "2", Time: time.Now(), Event: "token.issued", AgentID: "evil", Details: []byte("{}")}
 		forged.Hash = store.Hash(tlog.RecordHash(audit.Leaf(&forged)))
 		d.set(func(d *disk) { d.entries, d.fail = append(d.entries, forged), store.ErrSequence })
-		for range 3 {
+		for i := range 3 {
+			if i == 1 && l.Err() == nil {
+				t.Error("a second later: got no error of the log's, want one without another call")
+			}
 			if err := l.Record(t.Context(), audit.KeeperStarted{}); !errors.Is(err, audit.ErrUnavailable) {
 				t.Errorf("got %v, want %v", err, audit.ErrUnavailable)
 			}

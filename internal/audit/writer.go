@@ -74,7 +74,7 @@ func (w *writer) run() {
 			w.commit(w.gather(first))
 		case <-w.due.C:
 			w.armed = false
-			if len(w.backlog) > 0 {
+			if len(w.backlog) > 0 || w.uncertain {
 				w.commit(nil)
 			}
 			w.mark()
