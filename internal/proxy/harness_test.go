@@ -43,8 +43,11 @@ func (s *logStore) AuditEntries(context.Context, store.AuditFilter) (store.Audit
 	return store.AuditPage{}, errors.New("not asked for here")
 }
 
-func (s *logStore) AuditAfter(context.Context, int64, int) ([]store.AuditEntry, error) {
-	return nil, errors.New("not asked for here")
+func (s *logStore) AuditAfter(_ context.Context, seq int64, limit int) ([]store.AuditEntry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest := s.entries[min(int(seq), len(s.entries)):]
+	return rest[:min(limit, len(rest))], nil
 }
 
 func (s *logStore) AuditTotals(context.Context) (store.AuditTotals, error) {
