@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -80,11 +82,29 @@ func makeKey(ts *testscript.TestScript, _ bool, args []string) {
 // addr VAR...: sets each to a loopback address that is free.
 func freeAddr(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		socket, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		defer socket.Close() // when all are known, so that they differ
-		ts.Setenv(name, socket.Addr().String())
+		ts.Setenv(name, nextAddr(ts))
 	}
+}
+
+// nextPort is below the ports that systems give to those who ask for any, so that
+// nobody else is given one while a keeper that has it is started again.
+var nextPort = func() *atomic.Int32 {
+	port := new(atomic.Int32)
+	port.Store(12000 + rand.Int32N(15000))
+	return port
+}()
+
+// nextAddr is an address that is free, and that no other script has.
+func nextAddr(ts *testscript.TestScript) string {
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", nextPort.Add(1))
+		if socket, err := net.Listen("tcp", addr); err == nil {
+			socket.Close()
+			return addr
+		}
+	}
+	ts.Fatalf("no port is free")
+	return ""
 }
 
 // ready URL: waits until the keeper there is healthy.
@@ -99,7 +119,7 @@ func awaitReady(ts *testscript.TestScript, _ bool, args []string) {
 			return false
 		}
 		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
+		return resp.StatusCode == http.StatusOK && resp.Header.Get("Keeper-Request-Id") != ""
 	})
 }
 

@@ -90,12 +90,13 @@ func TestEntriesThatKeeperDidNotWriteAreNotTakenOver(t *testing.T) {
 		d.set(func(d *disk) { d.entries, d.fail = append(d.entries, forged), store.ErrSequence })
 		for i := range 3 {
 			if i == 1 && l.Err() == nil {
-				t.Error("a second later: got no error of the log's, want one without another call")
+				t.Error("seconds later: got no error of the log's, want one without another call")
 			}
 			if err := l.Record(t.Context(), audit.KeeperStarted{}); !errors.Is(err, audit.ErrUnavailable) {
 				t.Errorf("got %v, want %v", err, audit.ErrUnavailable)
 			}
-			time.Sleep(time.Second)
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
 		}
 		if err := l.Err(); !errors.Is(err, audit.ErrTampered) {
 			t.Errorf("got %v, want %v", err, audit.ErrTampered)
