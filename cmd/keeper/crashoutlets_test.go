@@ -78,7 +78,8 @@ func (c *crashTest) archived() (last int64) {
 		c.t.Helper()
 		out, err := exec.Command("keeper", append([]string{"audit", "verify", "--json"}, args...)...).Output()
 		var v verified
-		if err != nil || json.Unmarshal(out, &v) != nil || v.First != next {
+		// What was archived when keeper stopped may not have been deleted yet.
+		if err != nil || json.Unmarshal(out, &v) != nil || v.First > next || args[0] == "--export" && v.First != next {
 			c.t.Errorf("%v: got %v, entries %d to %d; want them from %d on\n%s", args, err, v.First, v.Last, next, out)
 		}
 		next = v.Last + 1
