@@ -84,8 +84,9 @@ type Set struct {
 type witness struct {
 	place place
 
-	mu     sync.Mutex // guards status
-	status Status
+	mu      sync.Mutex // guards all below
+	status  Status
+	changed chan struct{} // closed when status changes; nil: nobody waits for it
 }
 
 // Open holds the log against what files have kept, and begins to show heads. The error
@@ -179,6 +180,10 @@ func (s *Set) note(ctx context.Context, w *witness, h audit.Head, err error) {
 		w.status.Problem = problem(err)
 	}
 	now := w.status
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
 	w.mu.Unlock()
 	switch {
 	case now.Problem == before:
@@ -206,6 +211,16 @@ func (w *witness) read() Status {
 	return w.status
 }
 
+// next is read, and what is closed when that changes.
+func (w *witness) next() (Status, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.changed == nil {
+		w.changed = make(chan struct{})
+	}
+	return w.status, w.changed
+}
+
 // Status is how it stands with each witness, in the order of the Config.
 func (s *Set) Status() (all []Status) {
 	for _, w := range s.all {
@@ -231,13 +246,15 @@ func (s *Set) Close(ctx context.Context) error {
 
 // await returns when a witness has a head of that size, is in trouble, or ctx ends.
 func (s *Set) await(ctx context.Context, w *witness, size int64) {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for now := w.read(); now.Size < size && now.Problem == ""; now = w.read() {
+	for {
+		now, changed := w.next()
+		if now.Size >= size || now.Problem != "" {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-changed:
 		}
 	}
 }
