@@ -275,7 +275,7 @@ var exportTamperings = []struct {
 	{"another id", func(_ *testing.T, r *rand.Rand, x *mutant) wanted {
 		p := x.place(r, 0)
 		id := []string{"0", "", "007", fmt.Sprint("0", p), fmt.Sprint("+", p), fmt.Sprint(p + 1), fmt.Sprint(p - 1)}[r.IntN(7)]
-		*x.line(p) = bytes.Replace(*x.line(p), fmt.Appendf(nil, `,"id":"%d","p`, p), fmt.Appendf(nil, `,"id":"%s","p`, id), 1)
+		*x.line(p) = bytes.Replace(*x.line(p), fmt.Appendf(nil, `,"id":"%d","`, p), fmt.Appendf(nil, `,"id":"%s","`, id), 1)
 		return exactly(audit.Edited, p)
 	}},
 	{"lines taken out", func(_ *testing.T, r *rand.Rand, x *mutant) wanted {
