@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ const (
 	CodeTokenInvalid    = "token_invalid"
 	CodeProviderUnknown = "provider_unknown"
 	CodeScopeDenied     = "scope_denied"
+	CodeHostUnknown     = "host_unknown"
 )
 
 // Denied is why a call may not pass. Message is a sentence for the caller: it
@@ -32,6 +34,7 @@ type Grant struct {
 	scope                   scope.Scope
 	provider                *Provider
 	route                   *route
+	base                    *url.URL // where the call goes
 	call                    Call
 }
 
@@ -61,7 +64,12 @@ func (g Grant) Route() Route {
 	if g.route == nil {
 		return Route{}
 	}
-	return g.route.public()
+	r := g.route.public()
+	if r.BaseURL = nil; g.base != nil {
+		base := *g.base
+		r.BaseURL = &base
+	}
+	return r
 }
 
 // Call is the call that was decided about.
@@ -124,18 +132,42 @@ func (c *Catalogue) Authorize(claims auth.Claims, call Call) (Grant, error) {
 	if !known {
 		return Grant{}, &Denied{Code: CodeProviderUnknown, Message: unknownProvider(call.provider)}
 	}
+	if p.Tunnel != call.tunnel {
+		return Grant{}, &Denied{Code: CodeScopeDenied, Message: "connections to " + p.Name + " are passed on unread, and only by way of keeper as a proxy"}
+	}
 	granted, err := p.decide(claims, call)
 	if err != nil {
 		return Grant{}, err
 	}
-	to, _ := p.routesOf(call.first())
-	if to.base == nil {
-		return Grant{}, &Denied{Code: CodeProviderUnknown, Message: p.unconfigured()}
+	base, err := p.destination(call)
+	if err != nil {
+		return Grant{}, err
 	}
+	to, _ := p.routesOf(call.first())
 	return Grant{
 		agentID: claims.AgentID(), agentName: claims.Name(), jti: claims.JTI(),
-		scope: granted, provider: p, route: to, call: call,
+		scope: granted, provider: p, route: to, base: base, call: call,
 	}, nil
+}
+
+// destination is where a call goes. One that was made at a site must be of a
+// route that is there in every reading: a credential for one host never goes to
+// another.
+func (p *Provider) destination(call Call) (*url.URL, error) {
+	to, _ := p.routesOf(call.first())
+	if call.site == (Site{}) {
+		if to.base == nil {
+			return nil, &Denied{Code: CodeProviderUnknown, Message: p.unconfigured()}
+		}
+		return to.base, nil
+	}
+	for read := range call.readings {
+		exact, folded := p.routesOf(read)
+		if exact.at(call.site, call.prefix) == nil || folded != nil && folded.at(call.site, call.prefix) == nil {
+			return nil, &Denied{Code: CodeHostUnknown, Message: describe(call) + " is no call of " + p.Name + " at host " + call.site.String()}
+		}
+	}
+	return to.at(call.site, call.prefix), nil
 }
 
 // decide returns the scope that covers the call as sent, or names what is
@@ -295,6 +327,9 @@ func unknownProvider(name string) string {
 }
 
 func (p *Provider) unconfigured() string {
+	if p.Tenant == "" {
+		return "provider " + p.Name + " has hosts and no base URL: it is reached by way of keeper as a proxy, at these hosts"
+	}
 	return "provider " + p.Name + " has no address yet; the operator must set KEEPER_PROXY_" + p.EnvName() +
 		"_URL, or baseURL in the configuration, to " + p.Tenant
 }

@@ -14,13 +14,27 @@ type CallSpec struct {
 	EscapedPath string // from the provider's root, as sent; empty means "/"
 	RawQuery    string // as sent
 	Header      http.Header
+
+	// Site is the host that the client asked for by its own name; zero where it
+	// named the provider. Prefix is what of the path there came off EscapedPath.
+	Site   Site
+	Prefix string
+	// Tunnel says that it is a connection to pass on unread; the fields of a
+	// request are of no account then.
+	Tunnel bool
 }
+
+// methodConnect is the method of a tunnel alone.
+const methodConnect = "CONNECT"
 
 // Call is one call at a provider with every reading that the provider could
 // make of it. NewCall alone makes one; the zero Call is refused. It is
 // immutable and safe for concurrent use.
 type Call struct {
 	provider, label string
+	site            Site
+	prefix          string
+	tunnel          bool
 	method, path    string
 	rawQuery        string
 	methods         []string   // as sent first
@@ -35,6 +49,12 @@ type Call struct {
 // control character, a header that names another path, a method that would
 // echo the credential.
 func NewCall(spec CallSpec) (Call, error) {
+	if spec.Tunnel {
+		return Call{
+			provider: strings.ToLower(spec.Provider), site: spec.Site, tunnel: true,
+			method: methodConnect, path: "/", methods: []string{methodConnect}, paths: [][]string{nil},
+		}, nil
+	}
 	if spec.EscapedPath == "" {
 		spec.EscapedPath = "/"
 	}
@@ -54,7 +74,7 @@ func NewCall(spec CallSpec) (Call, error) {
 		return Call{}, &Denied{Code: CodeScopeDenied, Message: "the query holds an unescaped control character or #"}
 	}
 	return Call{
-		provider: strings.ToLower(spec.Provider), label: spec.Label,
+		provider: strings.ToLower(spec.Provider), label: spec.Label, site: spec.Site, prefix: spec.Prefix,
 		method: spec.Method, path: spec.EscapedPath, rawQuery: spec.RawQuery,
 		methods: methods, paths: paths, query: q,
 		mediaTypes: headerValues(spec.Header, "content-type"),

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ var definitions embed.FS
 // Catalogue is an immutable set of providers. It is safe for concurrent use.
 type Catalogue struct {
 	byName map[string]*Provider
+	places []place
 }
 
 // Builtin returns the providers that keeper knows by itself. An error means
@@ -48,6 +50,7 @@ func Builtin() (*Catalogue, error) {
 			return nil, fmt.Errorf("loading providers/%s: %w", file.Name(), err)
 		}
 	}
+	c.index()
 	return c, nil
 }
 
@@ -93,10 +96,21 @@ func (c *Catalogue) OperatorNamed() []string {
 			if r := &p.routes[i]; r.operatorNamed && r.base != nil {
 				named = append(named, dialled(r.base))
 			}
+			named = append(named, p.routes[i].namedHosts(p.hostsNamed)...)
 		}
 	}
 	slices.Sort(named)
 	return slices.Compact(named)
+}
+
+// namedHosts are the hosts that are spelled out by the operator.
+func (r *route) namedHosts(byOperator bool) (named []string) {
+	for _, h := range r.hosts {
+		if byOperator && !h.toBase && h.labels == nil && h.name != AnyHost {
+			named = append(named, net.JoinHostPort(h.name, or(h.port, "443")))
+		}
+	}
+	return named
 }
 
 // dialled is the address that a connection to u is made to.
@@ -127,7 +141,10 @@ func (c *Catalogue) With(defs ...Provider) (*Catalogue, error) {
 			return nil, fmt.Errorf("provider %d: name: %s is given twice", i+1, name)
 		}
 		seen[name] = true
-		base := Provider{Name: name, Title: over.Name, Inject: bearer()}
+		base := Provider{Name: name, Title: over.Name}
+		if !over.Tunnel {
+			base.Inject = bearer()
+		}
 		if known, ok := changed.byName[name]; ok {
 			base = *known
 		}
@@ -136,6 +153,7 @@ func (c *Catalogue) With(defs ...Provider) (*Catalogue, error) {
 			return nil, fmt.Errorf("provider %d (%q): %w", i+1, name, err)
 		}
 	}
+	changed.index()
 	return changed, nil
 }
 
@@ -164,8 +182,13 @@ func (p Provider) overlaid(over Provider) Provider {
 	}
 	p.Headers, p.Permissions = mergedHeaders(p.Headers, over.Headers), merged(p.Permissions, over.Permissions)
 	if over.BaseURL != "" {
-		p.BaseURL, p.operatorNamed, p.Routes = over.BaseURL, true, withoutBaseURLs(p.Routes)
+		p.aliases = aliases(p.Hosts, p.aliases, p.BaseURL)
+		p.BaseURL, p.Hosts, p.operatorNamed, p.Routes = over.BaseURL, nil, true, withoutBaseURLs(p.Routes)
 	}
+	if over.Hosts != nil {
+		p.Hosts, p.aliases, p.hostsNamed = slices.Clone(over.Hosts), nil, true
+	}
+	p.Tunnel = p.Tunnel || over.Tunnel
 	if over.Routes != nil {
 		p.Routes = slices.Clone(over.Routes)
 		for i := range p.Routes {
@@ -178,9 +201,20 @@ func (p Provider) overlaid(over Provider) Provider {
 func withoutBaseURLs(routes []RouteRule) []RouteRule {
 	moved := slices.Clone(routes)
 	for i := range moved {
-		moved[i].BaseURL = ""
+		r := &moved[i]
+		r.aliases = aliases(r.Hosts, r.aliases, r.BaseURL)
+		r.BaseURL, r.Hosts, r.Strip = "", nil, ""
 	}
 	return moved
+}
+
+// aliases are the names under which clients go on to ask for what has moved.
+func aliases(hosts, before []string, baseURL string) []string {
+	all := slices.Concat(hosts, before)
+	if u, err := url.Parse(baseURL); err == nil && u.Host != "" {
+		all = append(all, hostOf(u).String())
+	}
+	return all
 }
 
 // mergedHeaders keeps one spelling of a name.

@@ -32,10 +32,14 @@ type Candidate struct {
 type Ref struct {
 	secretID, provider, label string
 	version                   int
+	none                      bool
 }
 
 // Valid reports whether Choose made the ref.
-func (r Ref) Valid() bool { return r.secretID != "" && r.version > 0 }
+func (r Ref) Valid() bool { return r.none || r.secretID != "" && r.version > 0 }
+
+// None says that the call bears no credential, as its provider wants it.
+func (r Ref) None() bool { return r.none }
 
 // SecretID names the secret over all its versions.
 func (r Ref) SecretID() string { return r.secretID }
@@ -57,6 +61,9 @@ func (r Ref) Version() int { return r.version }
 func Choose(g Grant, candidates []Candidate) (Ref, error) {
 	if !g.Valid() {
 		return Ref{}, fmt.Errorf("choosing a credential without a grant: %w", ErrNoCredential)
+	}
+	if g.route.inject.None {
+		return Ref{provider: g.provider.Name, none: true}, nil
 	}
 	var best *Candidate
 	othersOnly := false

@@ -27,16 +27,18 @@ func (p *Provider) compile() error {
 	if own.base, err = parseBaseURL(p.BaseURL, p.operatorNamed); err != nil {
 		return err
 	}
-	if own.base == nil && p.Tenant == "" {
-		return errors.New(`baseURL: it is missing; give an https:// address, or say in "tenant" what the operator must name`)
+	if own.base == nil && p.Tenant == "" && len(p.Hosts) == 0 {
+		return errors.New(`baseURL: it is missing; give an https:// address, or hosts, or say in "tenant" what the operator must name`)
 	}
-	if p.Inject == nil {
-		return errors.New("inject: it is missing; give one of headers, basic and query")
-	}
-	if err := p.Inject.check(); err != nil {
+	if own.hosts, err = compileHosts(p.Hosts, p.aliases, own.base); err != nil {
 		return err
 	}
-	own.inject = p.Inject.clone()
+	if p.Tunnel {
+		return p.compileTunnel(own)
+	}
+	if err := p.compileInject(&own); err != nil {
+		return err
+	}
 	if own.permissions, err = p.compilePermissions(p.Permissions); err != nil {
 		return err
 	}
@@ -45,6 +47,41 @@ func (p *Provider) compile() error {
 		return err
 	}
 	p.routes = append(routes, own)
+	return nil
+}
+
+func (p *Provider) compileInject(own *route) error {
+	if p.Inject == nil {
+		return errors.New("inject: it is missing; give one of headers, basic, query and none")
+	}
+	if err := p.Inject.check(); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(own.hosts, func(h host) bool { return h.name == AnyHost }) && !p.Inject.None {
+		return errors.New(`hosts: "*" is every host there is; give it inject: {none: true}, or name the hosts that the credential is for`)
+	}
+	own.inject = p.Inject.clone()
+	return nil
+}
+
+// compileTunnel: of what is passed on unread, nothing but where it goes is known.
+func (p *Provider) compileTunnel(own route) error {
+	if p.BaseURL != "" || len(p.Hosts) == 0 || len(p.Routes) > 0 || len(p.Permissions) > 0 {
+		return errors.New("tunnel: what is passed on unread has hosts, and no baseURL, routes or permissions")
+	}
+	if p.Inject != nil && !p.Inject.None {
+		return errors.New("tunnel: no credential can go into what is passed on unread; leave inject out")
+	}
+	p.Inject = &Injection{None: true}
+	own.inject = p.Inject.clone()
+	one, err := scope.New(p.Name, PermissionTunnel)
+	if err != nil {
+		return fmt.Errorf("name: %w", err)
+	}
+	own.permissions = []permission{{name: PermissionTunnel, scope: one, rules: []rule{{
+		text: "every connection", methods: []string{methodConnect}, path: pattern{{variable: true, rest: true}},
+	}}}}
+	p.routes = []route{own}
 	return nil
 }
 
@@ -175,6 +212,9 @@ func (p *Provider) compileRoute(own route, d RouteRule) (route, error) {
 		}
 		one.operatorNamed = d.operatorNamed
 	}
+	if err := one.place(d); err != nil {
+		return route{}, err
+	}
 	if d.Inject != nil {
 		if err := d.Inject.check(); err != nil {
 			return route{}, err
@@ -185,8 +225,31 @@ func (p *Provider) compileRoute(own route, d RouteRule) (route, error) {
 		if one.permissions, err = p.compilePermissions(d.Permissions); err != nil {
 			return route{}, err
 		}
+		one.ownPermissions = true
 	}
 	return one, nil
+}
+
+// place says under which names the calls of a route are made.
+func (r *route) place(d RouteRule) (err error) {
+	switch {
+	case d.BaseURL != "" || len(d.Hosts) > 0:
+		r.hosts, err = compileHosts(d.Hosts, d.aliases, r.base)
+	case len(d.aliases) > 0:
+		var own []host
+		own, err = compileHosts(nil, d.aliases, nil)
+		r.hosts = append(own, r.hosts...)
+	}
+	if err != nil {
+		return err
+	}
+	for _, one := range r.calls {
+		if d.Strip != "" && !strings.HasPrefix(one.text[strings.IndexByte(one.text, ' ')+1:]+"/", d.Strip+"/") {
+			return fmt.Errorf("strip: the call %q does not begin with it", one.text)
+		}
+	}
+	r.strip = d.Strip
+	return nil
 }
 
 // compilePermissions adds the defaults of read and write.
@@ -244,13 +307,13 @@ func parseRules(field string, texts []string) ([]rule, error) {
 
 func (in *Injection) check() error {
 	kinds := 0
-	for _, given := range []bool{len(in.Headers) > 0, in.Basic != nil, in.Query != ""} {
+	for _, given := range []bool{in.None, len(in.Headers) > 0, in.Basic != nil, in.Query != ""} {
 		if given {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		return errors.New("inject: want exactly one of headers, basic and query")
+		return errors.New("inject: want exactly one of headers, basic, query and none")
 	}
 	if in.Basic != nil && strings.ContainsFunc(in.Basic.User, func(r rune) bool { return r == ':' || r <= ' ' || r == 0x7f }) {
 		return errors.New("inject.basic.user: it may hold no colon, space or control character")

@@ -31,6 +31,9 @@ const (
 	PermissionWrite = "write"
 )
 
+// PermissionTunnel is the one permission of a provider that is passed on unread.
+const PermissionTunnel = "tunnel"
+
 // Provider defines one API: where it is, how its credential goes into a call
 // and which calls a permission covers. It is written as YAML, where an unknown
 // key is an error; in an override a field that is not given keeps its value.
@@ -50,6 +53,14 @@ type Provider struct {
 	// Tenant is set instead of BaseURL where every customer has an address of
 	// his own: it says, for a sentence, what the operator must name.
 	Tenant string `yaml:"tenant"`
+	// Hosts are the names under which the provider's own clients reach it where
+	// keeper is their proxy, beside that of BaseURL: "name[:port][/path]". A label
+	// may be "*" ("bedrock.*.amazonaws.com"); "*" alone is every other host, and
+	// only for what bears no credential. Calls go to the host that was asked for.
+	Hosts []string `yaml:"hosts"`
+	// Tunnel passes connections to Hosts on unread: nothing is scanned, and no
+	// credential goes in. It needs the scope "provider:tunnel".
+	Tunnel bool `yaml:"tunnel"`
 	// KeyIn lists where the provider's clients put the key: "Header",
 	// "Header: Scheme", "?parameter" or "form field".
 	KeyIn []string `yaml:"keyIn"`
@@ -71,6 +82,8 @@ type Provider struct {
 	Permissions map[string][]string `yaml:"permissions"`
 
 	operatorNamed bool        // the operator named the address
+	hostsNamed    bool        // the operator named Hosts
+	aliases       []string    // hosts of before the operator named another address
 	all           scope.Scope // "provider:*"
 	routes        []route
 }
@@ -84,6 +97,12 @@ type RouteRule struct {
 	Calls []string `yaml:"calls"`
 	// BaseURL is where the calls go.
 	BaseURL string `yaml:"baseURL"`
+	// Hosts are as a Provider has them; without a BaseURL or Hosts of its own, a
+	// route is at the provider's.
+	Hosts []string `yaml:"hosts"`
+	// Strip is taken off the front of the paths of the calls, which all begin with
+	// it. Where the operator names another address, it stays on.
+	Strip string `yaml:"strip"`
 	// Inject is how the credential goes into the calls.
 	Inject *Injection `yaml:"inject"`
 	// Refusal is the shape of a refusal.
@@ -96,11 +115,14 @@ type RouteRule struct {
 	Permissions map[string][]string `yaml:"permissions"`
 
 	operatorNamed bool
+	aliases       []string
 }
 
 // Injection says how a credential goes into a call, by exactly one of its
 // fields. It holds no credential.
 type Injection struct {
+	// None says that calls bear no credential.
+	None bool `yaml:"none"`
 	// Headers maps a name to a template: {value} is the credential, or {1},
 	// {2} … are its parts between colons.
 	Headers map[string]string `yaml:"headers"`
@@ -150,6 +172,9 @@ func (p *Provider) RealKeys() []string {
 // PermissionNames returns what may stand behind the colon of a scope for this
 // provider, read and write last.
 func (p *Provider) PermissionNames() []string {
+	if p.Tunnel {
+		return []string{PermissionTunnel}
+	}
 	var names []string
 	for _, r := range p.routes {
 		for _, perm := range r.permissions {
@@ -179,14 +204,17 @@ func (p *Provider) Explain(permission string) []string {
 	}
 	var lines []string
 	for i := len(p.routes) - 1; i >= 0; i-- {
-		lines = append(lines, p.routes[i].explain(permission)...)
+		if r := &p.routes[i]; r.calls == nil || r.ownPermissions {
+			lines = append(lines, r.explain(permission)...)
+		}
 	}
 	return lines
 }
 
-// Configured reports whether the provider has an address to send calls to.
+// Configured reports whether the provider has an address to send calls to, or
+// hosts that stand for one.
 func (p *Provider) Configured() bool {
-	return len(p.routes) > 0 && p.routes[len(p.routes)-1].base != nil
+	return len(p.routes) > 0 && (p.routes[len(p.routes)-1].base != nil || len(p.routes[len(p.routes)-1].hosts) > 0)
 }
 
 // EnvName is the provider's part of an environment variable's name:
@@ -206,6 +234,7 @@ type Route struct {
 	Refusal       string            // one of the Refusal constants
 	Stream        string            // one of the Stream constants
 	Integrity     bool              // the body may be cut, but not rewritten
+	Strip         string            // goes off the front of the path
 }
 
 // route is a compiled RouteRule; the provider's own, which takes every call
@@ -214,6 +243,8 @@ type route struct {
 	name          string
 	calls         []rule // nil: every call
 	base          *url.URL
+	hosts         []host
+	strip         string
 	operatorNamed bool
 	inject        Injection
 	headers       map[string]string
@@ -221,6 +252,8 @@ type route struct {
 	stream        string
 	integrity     bool
 	permissions   []permission // named ones by name, then read, then write
+	// ownPermissions says that they are not the provider's.
+	ownPermissions bool
 }
 
 // permission is what one scope covers on one route.
@@ -243,7 +276,7 @@ func (p *permission) covers(read reading) bool {
 func (r *route) public() Route {
 	public := Route{
 		OperatorNamed: r.operatorNamed, Inject: r.inject.clone(), Headers: maps.Clone(r.headers),
-		Refusal: r.refusal, Stream: r.stream, Integrity: r.integrity,
+		Refusal: r.refusal, Stream: r.stream, Integrity: r.integrity, Strip: r.strip,
 	}
 	if r.base != nil {
 		base := *r.base

@@ -40,11 +40,17 @@ func (v *Vault) Inject(ctx context.Context, r audit.Receipt, req *http.Request) 
 	if route.BaseURL == nil || req.URL.Scheme != route.BaseURL.Scheme || !strings.EqualFold(req.URL.Host, route.BaseURL.Host) {
 		return nil, fmt.Errorf("injecting a credential of %s: the request goes elsewhere: %w", r.Ref().Provider(), ErrUnproven)
 	}
+	if r.Ref().None() != route.Inject.None {
+		return nil, fmt.Errorf("injecting a credential of %s: the provider wants none, or one: %w", r.Ref().Provider(), ErrUnproven)
+	}
+	clone := req.Clone(ctx)
+	if route.Inject.None {
+		return clone, nil
+	}
 	value, err := v.chosen(r)
 	if err != nil {
 		return nil, err
 	}
-	clone := req.Clone(ctx)
 	if err := inject(clone, route.Inject, value); err != nil {
 		return nil, fmt.Errorf("injecting credential %s@%s: %w", r.Ref().Provider(), r.Ref().Label(), err)
 	}
