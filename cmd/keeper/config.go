@@ -32,6 +32,8 @@ type Config struct {
 	Data string `yaml:"data"`
 	// TLS must be given before keeper listens beyond loopback.
 	TLS TLSConfig `yaml:"tls"`
+	// Forward is keeper as the proxy of clients, by HTTPS_PROXY.
+	Forward ForwardConfig `yaml:"forward"`
 	// VaultKeyFile is a file that holds what KEEPER_VAULT_KEY would: a
 	// passphrase, or "base64:" and 32 bytes. By default keeper makes a key file
 	// in the data folder.
@@ -80,6 +82,15 @@ type TLSConfig struct {
 	// EndsBefore says that a proxy in front of keeper ends TLS, and that
 	// nothing else can reach keeper.
 	EndsBefore bool `yaml:"endsBefore"`
+}
+
+// ForwardConfig says what keeper is as a proxy.
+type ForwardConfig struct {
+	// Off: it is none.
+	Off bool `yaml:"off"`
+	// Closed has a certificate authority that is good for the providers' hosts alone.
+	// Clients must trust it anew when these change.
+	Closed bool `yaml:"closed"`
 }
 
 // LimitsConfig bounds what callers can take. Durations are written 30s, 10m.

@@ -84,8 +84,11 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if file := s.AdminTokenFile(); file != "" {
 		fmt.Fprintf(a.out, "admin token: %s\n", file)
 	}
-	if file := s.CAFile(); file != "" {
-		fmt.Fprintf(a.out, "agents must trust: %s\n", file)
+	if s.OwnTLS() {
+		fmt.Fprintf(a.out, "agents must trust: %s\n", s.CAFile())
+	}
+	if !c.Forward.Off {
+		fmt.Fprintf(a.out, "as a proxy, clients must trust: %s\n", s.CAFile())
 	}
 	return a.wait(ctx, s)
 }

@@ -79,6 +79,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 	out := server.Config{
 		DataDir: c.Data, AcceptStore: a.acceptStore, Addr: firstOf(c.Addr, server.DefaultAddr), AdminAddr: c.AdminAddr,
 		TLS:          server.TLS(c.TLS),
+		Forward:      server.Forward(c.Forward),
 		Registration: registration, DefaultScopes: scopes,
 		Providers: c.Providers, ProviderURLs: c.ProviderURLs, ProviderListen: c.ProviderListen,
 		Imports:      a.secretVariables(),

@@ -42,6 +42,9 @@ type Config struct {
 	// many files they went to. Nil: no retention is configured.
 	Archive func(ctx context.Context) (files int, err error)
 	Version string // may be empty
+	// Authority is the certificate, in PEM, that clients trust where keeper is their
+	// proxy.
+	Authority []byte
 	// VaultKeyFile is the file that holds the vault's key; empty where the key
 	// comes from elsewhere.
 	VaultKeyFile string
@@ -69,6 +72,7 @@ type API struct {
 	archive    func(ctx context.Context) (int, error)
 	checks     singleflight.Group // health checks under way
 	version    string
+	authority  []byte
 	keyFile    string
 	origins    *origins
 	logger     *slog.Logger
@@ -93,7 +97,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, outlets: c.Outlets, archive: c.Archive, version: c.Version, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, outlets: c.Outlets, archive: c.Archive, version: c.Version, authority: c.Authority, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		stopping: make(chan struct{}),
 	}
 	if a.outlets == nil {

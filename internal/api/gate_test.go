@@ -21,6 +21,7 @@ var contract = []struct {
 }{
 	{"GET", "/health", "-", "", 0, true},
 	{"GET", "/.well-known/jwks.json", "-", "", 0, true},
+	{"GET", "/ca.pem", "-", "", 0, true},
 	{"GET", "/status", "keeper:read", "", 0, false},
 	{"POST", "/auth/register", "-", `{"agentId":"a","agentName":"A","githubUser":"g","scopes":[]}`, 1 << 20, true},
 	{"POST", "/auth/token", "-", `{"agentId":"a","agentSecret":"s","scopes":["openai:chat"],"ttlHours":1}`, 1 << 20, true},

@@ -144,7 +144,7 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 	}
 	a, err := api.New(api.Config{
 		Auth: k.auth, Failures: auth.NewFailures(c.failures, c.now), Catalogue: c.catalogue, Vault: held,
-		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile,
+		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile, Authority: []byte("the certificate"),
 		AllowedOrigins: c.origins, Registration: c.registration, Logger: logger, Now: c.now,
 	})
 	must(k.t, err)
@@ -192,7 +192,7 @@ func (a answer) text(field string) string {
 func (a answer) code() string { return a.text("code") }
 
 // call asks the listener that serves all. path is under /api/v1 unless it
-// begins with "/.".
+// begins with "/.", and but for the certificate's.
 func (k *keeper) call(method, path, token, body string, header ...string) answer {
 	k.t.Helper()
 	return k.send(k.all, method, path, token, body, header...)
@@ -200,7 +200,7 @@ func (k *keeper) call(method, path, token, body string, header ...string) answer
 
 func (k *keeper) send(to *httptest.Server, method, path, token, body string, header ...string) answer {
 	k.t.Helper()
-	if !strings.HasPrefix(path, "/.") {
+	if !strings.HasPrefix(path, "/.") && path != "/ca.pem" {
 		path = "/api/v1" + path
 	}
 	req, err := http.NewRequest(method, to.URL+path, strings.NewReader(body))

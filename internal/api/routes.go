@@ -27,6 +27,7 @@ func (s *surface) routes() error {
 
 	handle(s, route{id: "health", method: get, path: root + "/health", summary: "Whether a call could be served", guard: anyone, public: true}, s.health)
 	handle(s, route{id: "jwks", method: get, path: "/.well-known/jwks.json", summary: "The public signing keys", guard: anyone, public: true}, s.jwks)
+	handle(s, route{id: "ca", method: get, path: "/ca.pem", summary: "The certificate that clients trust where keeper is their proxy", guard: anyone, public: true}, s.certificate)
 	handle(s, route{id: "metrics", method: get, path: "/metrics", summary: "Figures for Prometheus", needs: read}, s.serveMetrics)
 	handle(s, route{id: "status", method: get, path: root + "/status", summary: "Keeper in figures", needs: read}, s.status)
 
@@ -65,7 +66,7 @@ func (s *surface) routes() error {
 	return err
 }
 
-// raw is an answer that is JSON already.
+// raw is an answer that is written as it is.
 type raw struct {
 	ContentType string `header:"Content-Type"`
 	Body        []byte
@@ -73,6 +74,10 @@ type raw struct {
 
 func (s *surface) describe(context.Context, *struct{}) (*raw, error) {
 	return &raw{"application/json", s.document}, nil
+}
+
+func (s *surface) certificate(context.Context, *struct{}) (*raw, error) {
+	return &raw{"application/x-pem-file", s.authority}, nil
 }
 
 // done is the answer of a route that has nothing to show.

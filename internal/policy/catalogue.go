@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -107,7 +106,7 @@ func (c *Catalogue) OperatorNamed() []string {
 func (r *route) namedHosts(byOperator bool) (named []string) {
 	for _, h := range r.hosts {
 		if byOperator && !h.toBase && h.labels == nil && h.name != AnyHost {
-			named = append(named, net.JoinHostPort(h.name, or(h.port, "443")))
+			named = append(named, Site{h.name, or(h.port, "443")}.String())
 		}
 	}
 	return named

@@ -207,16 +207,20 @@ func (c *Catalogue) Tunnel(s Site) (*Provider, bool) {
 	return p, ok && p.Tunnel
 }
 
-// HostNames returns the names of all hosts that providers have, sorted, in
-// which a label may be "*"; and whether there are no others.
-func (c *Catalogue) HostNames() (names []string, closed bool) {
+// ConstrainedHosts returns names below which all hosts of providers are, sorted: a
+// host's own, or of one in which a label may be "*" what stands behind that. closed is
+// false where a provider has every host.
+func (c *Catalogue) ConstrainedHosts() (names []string, closed bool) {
 	closed = true
 	for _, one := range c.places {
 		if one.name == AnyHost {
 			closed = false
 			continue
 		}
-		names = append(names, one.name)
+		names = append(names, one.name[strings.LastIndex(one.name, "*.")+1:])
+	}
+	for i, name := range names {
+		names[i] = strings.TrimPrefix(name, ".")
 	}
 	slices.Sort(names)
 	return slices.Compact(names), closed

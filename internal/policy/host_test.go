@@ -201,7 +201,7 @@ func TestEveryOtherHostIsTheLastToBeChosen(t *testing.T) {
 	if _, err := grantAt(t, c, "www.example.com:22", "GET", "/"); err == nil {
 		t.Error("another port: got a grant, want none")
 	}
-	if _, closed := c.HostNames(); closed {
-		t.Error("HostNames: got closed, want open")
+	if _, closed := c.ConstrainedHosts(); closed {
+		t.Error("ConstrainedHosts: got closed, want open")
 	}
 }

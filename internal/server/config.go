@@ -45,6 +45,8 @@ type Config struct {
 	AdminAddr string
 	// TLS must be given to listen beyond loopback.
 	TLS TLS
+	// Forward is keeper as the proxy of clients that ask for the providers' own hosts.
+	Forward Forward
 	// VaultKey opens the vault: a passphrase, or "base64:" and 32 bytes. Zero:
 	// the key file "vault.key" in DataDir, which is made at the first start.
 	VaultKey secret.Value
@@ -97,14 +99,25 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Forward says what keeper is as a proxy, on Addr. The zero Forward is one for every
+// client that trusts keeper's certificate authority.
+type Forward struct {
+	// Off: it is none.
+	Off bool
+	// Closed binds the authority to the hosts that providers have (RFC 5280,
+	// 4.2.1.10), so that its key would be good for nothing else. Where these change,
+	// so does its certificate.
+	Closed bool
+}
+
 // TLS says how the connections of agents are protected. The zero TLS protects
 // none, and is enough on loopback alone.
 type TLS struct {
 	// CertFile and KeyFile are PEM files; both or neither.
 	CertFile string
 	KeyFile  string
-	// OwnCA makes a certificate authority in DataDir (ca.key, and ca.pem for
-	// agents to trust), and a certificate by it at each start.
+	// OwnCA has certificates by keeper's own authority, which agents trust by ca.pem in
+	// DataDir.
 	OwnCA bool
 	// Names are further host names and IP addresses for OwnCA's certificate;
 	// the listen addresses' own, this machine's and loopback are in it anyway.

@@ -45,7 +45,7 @@ type listener struct {
 
 // listen takes every address. Callers wait in the sockets' queues until serve.
 func (s *Server) listen(ctx context.Context) error {
-	config, err := s.config.tlsConfig()
+	config, err := s.tlsConfig()
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/superinstance/keeper/internal/api"
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/ca"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
@@ -47,6 +48,7 @@ type Server struct {
 	rows       *anchor.Store
 	log        *audit.Log
 	vault      *vault.Vault
+	ca         *ca.Authority
 	exceptions *exception.List
 	auth       *auth.Authority
 	proxy      *proxy.Proxy
@@ -85,7 +87,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openExceptions, s.openAuth, s.openHandlers, s.listen, s.openOutlets,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.listen, s.openOutlets,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -254,7 +256,7 @@ func (s *Server) openHandlers(context.Context) error {
 	}
 	s.api, err = api.New(api.Config{
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log,
-		Ready: s.ready, Outlets: s.outlets, Archive: s.archiveNow(), Version: s.config.Version, AllowedOrigins: s.config.AllowedOrigins,
+		Ready: s.ready, Outlets: s.outlets, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})
 	return err
@@ -340,14 +342,12 @@ func (s *Server) AdminTokenFile() string {
 	return filepath.Join(s.config.DataDir, adminTokenFile)
 }
 
-// CAFile is the certificate that agents must trust, or "" where keeper has no
-// certificate authority of its own.
-func (s *Server) CAFile() string {
-	if !s.config.TLS.OwnCA {
-		return ""
-	}
-	return filepath.Join(s.config.DataDir, caFile)
-}
+// CAFile is the certificate of keeper's own authority, which agents must trust
+// where keeper is their proxy, or speaks TLS by it.
+func (s *Server) CAFile() string { return filepath.Join(s.config.DataDir, caFile) }
+
+// OwnTLS reports whether keeper's listeners speak TLS by that authority.
+func (s *Server) OwnTLS() bool { return s.config.TLS.OwnCA }
 
 // Imported returns the names of the variables in Config.Imports whose values
 // were new.

@@ -2,11 +2,17 @@ package server_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -281,9 +287,65 @@ func TestOwnCertificateIsForTheNamesOfThisMachine(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if info, err := os.Stat(filepath.Join(c.DataDir, "ca.key")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("ca.key: got %v, %v, want a file of mode 0600", info, err)
+}
+
+func TestTheAuthoritysKeyIsInNoFile(t *testing.T) {
+	c := quiet(t.TempDir())
+	c.TLS.OwnCA = true
+	stop(t, start(t, c))
+	for _, name := range folder(t, c.DataDir) {
+		text, err := os.ReadFile(name)
+		if err == nil && bytes.Contains(text, []byte("PRIVATE KEY")) {
+			t.Errorf("%s holds a private key", name)
+		}
 	}
+}
+
+func TestTheAuthorityOfAnEarlierVersionIsTakenOver(t *testing.T) {
+	c := quiet(t.TempDir())
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(c.DataDir, "ca.key")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s := start(t, c)
+		text, err := os.ReadFile(s.CAFile())
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(text)
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || !key.PublicKey.Equal(cert.PublicKey) {
+			t.Errorf("got %v, %v, want a certificate of the key that was there", cert, err)
+		}
+		if _, err := os.Stat(file); !os.IsNotExist(err) {
+			t.Errorf("%s: got %v, want it gone", file, err)
+		}
+		stop(t, s)
+	}
+}
+
+// folder lists the files in dir and below.
+func folder(t *testing.T, dir string) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 func TestListenersBeyondLoopbackNeedTLSOrToBeTold(t *testing.T) {

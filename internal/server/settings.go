@@ -27,7 +27,7 @@ func (c Config) settings() map[string]any {
 		sinks = append(sinks, sinkSetting{s.Name, s.Type, string(s.Format), s.From, s.Path, s.Address, s.URLFile, s.MinRisk, s.Events})
 	}
 	return map[string]any{
-		"addr": c.Addr, "adminAddr": c.AdminAddr, "tls": c.TLS,
+		"addr": c.Addr, "adminAddr": c.AdminAddr, "tls": c.TLS, "forward": c.Forward,
 		"registration": c.Registration, "defaultScopes": c.DefaultScopes.Strings(),
 		"providers": c.Providers, "providerURLs": c.ProviderURLs, "providerListen": c.ProviderListen,
 		"limits":      []int64{c.MaxBodyBytes, int64(c.ResponseHeaderTimeout), int64(c.StopTimeout), int64(c.AuthFailuresPerSecond)},
