@@ -45,8 +45,9 @@ type Finding struct {
 // the provider's path, in which the caller has replaced what was found secret.
 type Call struct {
 	Method       string   `json:"method"`
+	Host         string   `json:"host,omitempty"` // that a client asked for whose proxy keeper is; masked as Path is
 	Path         string   `json:"path"`
-	Mode         string   `json:"mode"` // "transparent" or "envelope"
+	Mode         string   `json:"mode"` // "transparent", "envelope", "forward" or "tunnel"
 	RequestBytes int64    `json:"requestBytes"`
 	Carriers     []string `json:"carriers,omitempty"` // where credentials came off, by name
 }

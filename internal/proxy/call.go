@@ -15,6 +15,8 @@ import (
 const (
 	transparent = "transparent"
 	envelope    = "envelope"
+	forwarded   = "forward"
+	unreadMode  = "tunnel"
 )
 
 // call is one call, whatever way it came in. The way in fills it and hands it
@@ -25,8 +27,14 @@ type call struct {
 	mode   string
 
 	provider string
-	named    string // the provider, as the caller wrote it
-	label    string // of the credential that the path names; may be empty
+	named    string            // the provider, as the caller wrote it
+	label    string            // of the credential that the path names; may be empty
+	site     policy.Site       // that a client asked for whose proxy keeper is
+	prefix   string            // of the path there, which is not the provider's
+	labels   map[string]string // of the credentials that the client names, by provider
+	unread   bool              // it is a connection that is passed on unread
+	proxying bool              // it asks for a tunnel, or has no token for its proxy
+	request  *http.Request     // of CONNECT
 	method   string
 	path     string // escaped, from the provider's root, byte for byte
 	rawQuery string
@@ -88,6 +96,6 @@ func peer(r *http.Request) string {
 // record is what the log says of the call.
 func (p *Proxy) record(c *call) audit.Call {
 	return audit.Call{
-		Method: p.shownMethod(c.method), Path: c.shown, Mode: c.mode, RequestBytes: c.sent, Carriers: c.taken.names,
+		Method: p.shownMethod(c.method), Host: p.shownHost(c.site), Path: c.shown, Mode: c.mode, RequestBytes: c.sent, Carriers: c.taken.names,
 	}
 }

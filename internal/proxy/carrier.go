@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/superinstance/keeper/internal/auth"
@@ -58,6 +59,17 @@ type taken struct {
 	names  []string // of all places from which something came off
 	other  bool     // a carrier held something else
 	basic  bool     // Authorization was Basic
+}
+
+// join adds what came off the request that opened the tunnel.
+func (t *taken) join(asked taken) {
+	own := t.tokens
+	t.tokens = nil
+	for _, raw := range slices.Concat(asked.tokens, own) {
+		t.token(raw)
+	}
+	t.names = slices.Concat(asked.names, t.names)
+	t.other = t.other || asked.other
 }
 
 func (t *taken) token(raw string) bool {

@@ -89,6 +89,10 @@ func (p *Proxy) exchange(ctx context.Context, w http.ResponseWriter, c *call, re
 		p.finish(ctx, c, receipt, back, start)
 		r = result{refusal: back.refusal, cut: back.cut, told: back.told, findings: back.findings}
 	}()
+	if c.unread {
+		back = p.splice(ctx, w, c, receipt)
+		return
+	}
 	resp, err := p.forward(ctx, w, receipt, p.request(ctx, c, receipt.Grant().Route(), b))
 	if err != nil {
 		no := p.forwardFailed(ctx, c, err)
@@ -107,6 +111,8 @@ func (p *Proxy) panicked(c *call, value any) *refusal {
 	return refuse(codeInternal, "it failed at this call; its operator finds the reason in keeper's log")
 }
 
+const tooManyFailures = "too many failed authentications from this address; try again in a second"
+
 // identify proves who calls by the tokens that came off the request.
 func (p *Proxy) identify(ctx context.Context, c *call) (auth.Claims, *refusal) {
 	claims, no := p.verify(ctx, c)
@@ -119,7 +125,7 @@ func (p *Proxy) identify(ctx context.Context, c *call) (auth.Claims, *refusal) {
 	}
 	if p.failures.Exceeded(c.source) {
 		c.agent = agent{} // a flood is counted in the log, not written call by call
-		return auth.Claims{}, refuse(codeRateLimited, "too many failed authentications from this address; try again in a second")
+		return auth.Claims{}, refuse(codeRateLimited, tooManyFailures)
 	}
 	p.failures.Count(c.source)
 	return auth.Claims{}, no
@@ -186,6 +192,9 @@ func (in *incoming) close() {
 // the body, it is read first.
 func (p *Proxy) authorize(ctx context.Context, c *call, claims auth.Claims) (policy.Grant, *incoming, *refusal) {
 	in := &incoming{}
+	if c.provider == "" && c.site != (policy.Site{}) {
+		return policy.Grant{}, in, refuse(codeHostUnknown, p.unknownHost(c.site))
+	}
 	if strings.HasPrefix(c.path, "//") {
 		return policy.Grant{}, in, refuse(codeScopeDenied, "the path begins with two slashes; send it with one")
 	}
@@ -208,6 +217,10 @@ func (p *Proxy) authorize(ctx context.Context, c *call, claims auth.Claims) (pol
 	return grant, in, nil
 }
 
+func (p *Proxy) unknownHost(s policy.Site) string {
+	return "no provider here has host " + p.shownHost(s) + "; an operator adds it to the hosts of one, and `keeper learn` shows what a client needs"
+}
+
 func denied(err error) *refusal {
 	var d *policy.Denied
 	if errors.As(err, &d) {
@@ -218,7 +231,7 @@ func denied(err error) *refusal {
 
 // scan reads what is left of the request and looks for secrets in all of it.
 func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Finding, *refusal) {
-	if in.body == nil {
+	if in.body == nil && !c.unread {
 		if no := p.read(ctx, c, in); no != nil {
 			return nil, no
 		}
@@ -231,6 +244,7 @@ func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Find
 		}
 	}
 	findings := p.scanner.Scan([]byte(c.method), "method")
+	findings = append(findings, p.scanner.Scan([]byte(c.site.Name), "host")...)
 	findings = append(findings, p.scanner.ScanHead(&url.URL{Path: unescaped(c.path), RawPath: c.path, RawQuery: c.rawQuery}, head)...)
 	c.shown = p.shownPath(c, len(findings) == 0)
 	findings = append(findings, in.findings...)
@@ -276,7 +290,7 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 func (p *Proxy) request(ctx context.Context, c *call, route policy.Route, b *body) *http.Request {
 	withDefaults(c.header, route.Headers)
 	u := *route.BaseURL
-	setPath(&u, route.BaseURL.EscapedPath(), c.path)
+	setPath(&u, route.BaseURL.EscapedPath(), withoutFront(c.path, route.Strip))
 	u.RawQuery = c.rawQuery
 	req := &http.Request{
 		Method: c.method, URL: &u, Host: u.Host, Header: c.header, Trailer: c.trailer(),

@@ -49,6 +49,8 @@ type Config struct {
 	Scanner   *scanner.Scanner
 	Vault     Vault
 	Audit     *audit.Log
+	// Authority vouches for keeper where it is the proxy of clients. Nil: it is none.
+	Authority Authority
 
 	MaxBodyBytes          int64         // of a request; 0: 64 MiB
 	SpoolBytes            int64         // that all spooled bodies may take together; 0: 4 GiB
@@ -67,7 +69,10 @@ type Proxy struct {
 	scanner   *scanner.Scanner
 	vault     Vault
 	audit     *audit.Log
+	dialer    *netguard.Dialer
 	transport http.RoundTripper
+	authority Authority
+	tunnels   *Tunnels // nil without an authority
 	maxBody   int64
 	bodyWait  time.Duration
 	spool     spool
@@ -108,7 +113,11 @@ func New(c Config) (*Proxy, error) {
 	if c.ResponseHeaderTimeout <= 0 {
 		c.ResponseHeaderTimeout = defaultHeaderWait
 	}
-	p.transport = newTransport(netguard.New(c.Catalogue().OperatorNamed()), c.ResponseHeaderTimeout)
+	p.dialer = netguard.New(c.Catalogue().OperatorNamed())
+	p.transport = newTransport(p.dialer, c.ResponseHeaderTimeout)
+	if c.Authority != nil {
+		p.authority, p.tunnels = c.Authority, newTunnels(c.Authority)
+	}
 	return p, nil
 }
 

@@ -19,6 +19,8 @@ const (
 	codeSecret         = "secret_in_request"
 	codeNoCredential   = "no_credential"
 	codeUnknown        = "provider_unknown"
+	codeHostUnknown    = "host_unknown"
+	codeMismatch       = "host_mismatch"
 	codeBadRequest     = "bad_request"
 	codeUndecodable    = "body_undecodable"
 	codeTooLarge       = "body_too_large"
@@ -59,6 +61,8 @@ var kinds = map[string]kind{
 	codeSecret:         forbidden,
 	codeNoCredential:   forbidden,
 	codeUnknown:        {http.StatusNotFound, "not_found_error", "NOT_FOUND"},
+	codeHostUnknown:    forbidden,
+	codeMismatch:       {http.StatusMisdirectedRequest, "invalid_request_error", "INVALID_ARGUMENT"},
 	codeBadRequest:     {http.StatusBadRequest, "invalid_request_error", "INVALID_ARGUMENT"},
 	codeUndecodable:    {http.StatusUnsupportedMediaType, "invalid_request_error", "INVALID_ARGUMENT"},
 	codeTooLarge:       {http.StatusRequestEntityTooLarge, "invalid_request_error", "OUT_OF_RANGE"},
@@ -131,8 +135,18 @@ func (p *Proxy) writeRefusal(w http.ResponseWriter, c *call, r *refusal) {
 	case policy.RefusalGit:
 		p.writeGit(w, c, r)
 	default:
-		writeBody(w, kindOf(r.code).status, "application/json", p.universalBody(r, c.id))
+		writeBody(w, c.status(r), "application/json", p.universalBody(r, c.id))
 	}
+}
+
+// status is that of a refusal: a proxy's own where it is asked to be one (RFC 9110,
+// 15.5.8).
+func (c *call) status(r *refusal) int {
+	status := kindOf(r.code).status
+	if status == http.StatusUnauthorized && c.proxying {
+		return http.StatusProxyAuthRequired
+	}
+	return status
 }
 
 // refusalHeaders stop the retries that cannot help: 503 alone invites one.

@@ -47,6 +47,11 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 	name, c.label, _ = strings.Cut(name, "@")
 	c.named, c.provider = name, strings.ToLower(name)
 	c.path = path
+	p.serve(w, r, c)
+}
+
+// serve takes a call through the pipeline and answers its caller.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, c *call) {
 	w.Header().Set("Keeper-Request-Id", c.id)
 
 	// A call is in flight from before its token is looked at, so that keeper
@@ -59,7 +64,7 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 	defer end()
 	defer interruptible(ctx, w)()
 
-	if len(c.taken.tokens) == 0 && mayBeEnvelope(r) && p.serveEnvelope(ctx, cut, w, c) {
+	if c.site == (policy.Site{}) && len(c.taken.tokens) == 0 && mayBeEnvelope(r) && p.serveEnvelope(ctx, cut, w, c) {
 		return
 	}
 	if c.provider == "slack" {
@@ -101,6 +106,7 @@ func (c *call) spec() policy.CallSpec {
 	return policy.CallSpec{
 		Provider: c.provider, Label: c.label, Method: c.method,
 		EscapedPath: c.path, RawQuery: c.rawQuery, Header: c.header,
+		Site: c.site, Prefix: c.prefix, Tunnel: c.unread,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
 )
 
@@ -81,6 +82,19 @@ func (p *Proxy) shownProvider(c *call) string {
 		return masked
 	}
 	return shorten(c.provider, shownNameBytes)
+}
+
+// shownHost is a host as the log may have it: of one that no provider has by that
+// very name, the rest may be anything.
+func (p *Proxy) shownHost(s policy.Site) string {
+	if s == (policy.Site{}) {
+		return ""
+	}
+	clean, found := p.masked(s.String())
+	if !found {
+		clean = p.withoutRandom(clean)
+	}
+	return shorten(clean, shownPathBytes)
 }
 
 // shownLabel is a credential's label as the log may have it.
@@ -208,6 +222,18 @@ func unescaped(path string) string {
 		return path
 	}
 	return plain
+}
+
+// withoutFront takes front off a path that begins with it.
+func withoutFront(path, front string) string {
+	rest, found := strings.CutPrefix(path, front)
+	switch {
+	case !found || rest != "" && rest[0] != '/':
+		return path
+	case rest == "":
+		return "/"
+	}
+	return rest
 }
 
 // setPath makes u point at base followed by path, byte for byte.

@@ -34,6 +34,7 @@ const (
 	useAgents   = "addr"
 	useAdmin    = "adminAddr"
 	useProvider = "providerListen." // and the provider
+	useTunnels  = "forward"         // what comes through tunnels
 )
 
 // listener is one address that keeper serves.
@@ -41,6 +42,7 @@ type listener struct {
 	use    string // as in Config.listenAddrs
 	socket net.Listener
 	http   *http.Server
+	plain  bool // what socket accepts speaks TLS already, or is in clear
 }
 
 // listen takes every address. Callers wait in the sockets' queues until serve.
@@ -60,9 +62,21 @@ func (s *Server) listen(ctx context.Context) error {
 			return fmt.Errorf("listening on %s (%s): %w", addrs[use], use, err)
 		}
 		s.closers = append(s.closers, func(context.Context) error { return closeSocket(socket) })
-		s.listeners = append(s.listeners, &listener{use, socket, newHTTPServer(s.handler(use), config, s.config.Logger)})
+		s.listeners = append(s.listeners, &listener{use, socket, newHTTPServer(s.handler(use), config, s.config.Logger), config == nil})
 	}
+	s.listenInTunnels()
 	return nil
+}
+
+// listenInTunnels serves what clients send to hosts through keeper as their proxy.
+func (s *Server) listenInTunnels() {
+	tunnels := s.proxy.Tunnels()
+	if tunnels == nil {
+		return
+	}
+	inside := newHTTPServer(http.HandlerFunc(s.proxy.Inside), &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, s.config.Logger)
+	inside.ConnContext = tunnels.ConnContext
+	s.listeners = append(s.listeners, &listener{useTunnels, tunnels, inside, true})
 }
 
 // closeSocket closes a listener that http.Server may have closed before.
@@ -98,10 +112,10 @@ func (u unquoted) Write(line []byte) (int, error) {
 
 func (l *listener) serve(failed chan<- error) {
 	err := error(nil)
-	if l.http.TLSConfig != nil {
-		err = l.http.ServeTLS(l.socket, "", "")
-	} else {
+	if l.plain {
 		err = l.http.Serve(l.socket)
+	} else {
+		err = l.http.ServeTLS(l.socket, "", "")
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return
@@ -126,10 +140,14 @@ func (s *Server) handler(use string) http.Handler {
 	return s.proxy.ProviderRoot(strings.TrimPrefix(use, useProvider))
 }
 
-// front sends a call to a provider to the proxy as it came, since a ServeMux
+// front sends what is asked of keeper as a proxy, and a call to a provider, to the proxy as it came, since a ServeMux
 // would tidy its path up, and everything else to the routes.
 func (s *Server) front(routes http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if proxy.IsForward(r) {
+			s.proxy.Forward(w, r)
+			return
+		}
 		if strings.HasPrefix(r.RequestURI, proxy.Prefix) || strings.HasPrefix(r.URL.EscapedPath(), proxy.Prefix) {
 			s.proxy.ServeHTTP(w, r)
 			return

@@ -246,8 +246,13 @@ func (s *Server) openHandlers(context.Context) error {
 	}
 	failures := auth.NewFailures(s.config.AuthFailuresPerSecond, nil)
 	current := func() *policy.Catalogue { return s.catalogue }
+	var authority proxy.Authority
+	if !s.config.Forward.Off {
+		authority = s.ca
+	}
 	s.proxy, err = proxy.New(proxy.Config{
-		Auth: s.auth, Failures: failures, Catalogue: current, Scanner: found, Vault: s.vault, Audit: s.log,
+		Authority: authority,
+		Auth:      s.auth, Failures: failures, Catalogue: current, Scanner: found, Vault: s.vault, Audit: s.log,
 		MaxBodyBytes: s.config.MaxBodyBytes, SpoolDir: spool,
 		ResponseHeaderTimeout: s.config.ResponseHeaderTimeout, Logger: s.config.Logger,
 	})
