@@ -65,7 +65,8 @@ type Config struct {
 	// ProviderURLs gives providers another base URL, by name.
 	ProviderURLs map[string]string
 	// ProviderListen gives providers a listener of their own, whose root is
-	// the provider's root, by name.
+	// the provider's root, by name: "host:port", or "https://host:port" to speak TLS
+	// by keeper's own authority though others speak none.
 	ProviderListen map[string]string
 	// Imports are the secrets to load, "KEEPER_SECRET_…=value" each.
 	Imports []string
@@ -181,9 +182,18 @@ func (c Config) listenAddrs() map[string]string {
 		addrs[useAdmin] = c.AdminAddr
 	}
 	for provider, addr := range c.ProviderListen {
-		addrs[useProvider+provider] = addr
+		addrs[useProvider+provider] = strings.TrimPrefix(addr, secured)
 	}
 	return addrs
+}
+
+// secured begins the address of a listener that speaks TLS in any case.
+const secured = "https://"
+
+// isSecured reports whether a listener speaks TLS.
+func (c Config) isSecured(use string) bool {
+	provider, ok := strings.CutPrefix(use, useProvider)
+	return c.TLS.on() || ok && strings.HasPrefix(c.ProviderListen[provider], secured)
 }
 
 // checkListeners: what goes beyond loopback must be protected, and is no place
@@ -205,7 +215,7 @@ func (c Config) checkListeners() error {
 		if open {
 			return fmt.Errorf("%s: %s is reachable from other machines while registration is open to everyone; set registration to approval or admin, or listen on 127.0.0.1", use, addr)
 		}
-		if !c.TLS.on() && !c.TLS.EndsBefore {
+		if !c.isSecured(use) && !c.TLS.EndsBefore {
 			return fmt.Errorf("%s: %s is reachable from other machines and tokens would travel in clear; set tls.certFile and tls.keyFile, or tls.ownCA, or tls.endsBefore if a proxy in front ends TLS, or listen on 127.0.0.1", use, addr)
 		}
 	}

@@ -47,12 +47,12 @@ type listener struct {
 
 // listen takes every address. Callers wait in the sockets' queues until serve.
 func (s *Server) listen(ctx context.Context) error {
-	config, err := s.tlsConfig()
-	if err != nil {
-		return err
-	}
 	addrs := s.config.listenAddrs()
 	for _, use := range slices.Sorted(maps.Keys(addrs)) {
+		config, err := s.tlsConfig(use)
+		if err != nil {
+			return err
+		}
 		var lc net.ListenConfig
 		socket, err := lc.Listen(ctx, "tcp", addrs[use])
 		if errors.Is(err, syscall.EADDRINUSE) {
@@ -186,17 +186,17 @@ func (s *Server) ProviderURL(provider string) string { return s.urlOf(useProvide
 func (s *Server) urlOf(use string) string {
 	for _, l := range s.listeners {
 		if l.use == use {
-			return s.scheme() + "://" + reachable(l.socket.Addr().String())
+			return scheme(l) + "://" + reachable(l.socket.Addr().String())
 		}
 	}
 	return ""
 }
 
-func (s *Server) scheme() string {
-	if s.config.TLS.on() {
-		return "https"
+func scheme(l *listener) string {
+	if l.plain {
+		return "http"
 	}
-	return "http"
+	return "https"
 }
 
 // reachable is an address to connect to in place of "every address".

@@ -348,6 +348,35 @@ func folder(t *testing.T, dir string) (files []string) {
 	return files
 }
 
+func TestAProvidersListenerCanSpeakTLSAlone(t *testing.T) {
+	c := quiet(t.TempDir())
+	c.ProviderListen = map[string]string{"github": "https://127.0.0.1:0", "openai": "127.0.0.1:0"}
+	s := start(t, c)
+	pem, err := os.ReadFile(s.CAFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	for provider, scheme := range map[string]string{"github": "https", "openai": "http"} {
+		url := s.ProviderURL(provider)
+		resp, err := client.Get(url + "/user")
+		if err != nil {
+			t.Errorf("%s: got %v, want an answer", url, err)
+			continue
+		}
+		resp.Body.Close()
+		if !strings.HasPrefix(url, scheme+"://") || resp.Header.Get("Keeper-Code") != "token_missing" {
+			t.Errorf("%s: got %d %v, want %s and a refusal", url, resp.StatusCode, resp.Header, scheme)
+		}
+	}
+	if !strings.HasPrefix(s.URL(), "http://") {
+		t.Errorf("URL: got %s, want http", s.URL())
+	}
+}
+
 func TestListenersBeyondLoopbackNeedTLSOrToBeTold(t *testing.T) {
 	for name, change := range map[string]func(*server.Config){
 		"agents":       func(c *server.Config) { c.Addr = "0.0.0.0:0" },

@@ -80,8 +80,8 @@ func (s *Server) authorityNames() ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// tlsConfig returns nil where keeper speaks no TLS.
-func (s *Server) tlsConfig() (*tls.Config, error) {
+// tlsConfig returns nil where a listener speaks no TLS.
+func (s *Server) tlsConfig(use string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	switch c := s.config.TLS; {
 	case c.CertFile != "":
@@ -90,7 +90,7 @@ func (s *Server) tlsConfig() (*tls.Config, error) {
 			return nil, fmt.Errorf("loading the certificate of tls.certFile and tls.keyFile: %w", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
-	case c.OwnCA:
+	case s.config.isSecured(use):
 		return s.ownTLS()
 	default:
 		return nil, nil
