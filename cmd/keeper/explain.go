@@ -54,6 +54,7 @@ type explained struct {
 // told is what a story says of an entry.
 type told struct {
 	Method       string    `json:"method"`
+	Host         string    `json:"host"`
 	Path         string    `json:"path"`
 	Mode         string    `json:"mode"`
 	RequestBytes int64     `json:"requestBytes"`
@@ -106,8 +107,13 @@ var tellers = map[string]func(auditEntry, told) []string{
 func tellDecision(e auditEntry, d told) []string {
 	who := cmp.Or(e.AgentID, "A caller who proved nothing")
 	call := fmt.Sprintf("%s: %s%s called %s %s of %s", when(e.Timestamp), who, from(d.Source), d.Method, d.Path, cmp.Or(e.Provider, "no known provider"))
-	if d.Mode == "envelope" {
+	switch d.Mode {
+	case "envelope":
 		call += " in an envelope"
+	case "forward":
+		call += " by way of keeper as its proxy, at host " + cmp.Or(d.Host, "that it did not name")
+	case "tunnel":
+		call = fmt.Sprintf("%s: %s%s opened a tunnel to %s, of %s, which is passed on unread", when(e.Timestamp), who, from(d.Source), d.Host, e.Provider)
 	}
 	if d.RequestBytes > 0 {
 		call += fmt.Sprintf(", with a body of %d bytes", d.RequestBytes)
@@ -128,8 +134,11 @@ func tellDecision(e auditEntry, d told) []string {
 	if d.Decision != "forward" {
 		return append(all, tellRefusal(e, d))
 	}
-	if len(d.Findings) == 0 {
+	if len(d.Findings) == 0 && d.Mode != "tunnel" {
 		all = append(all, "The scan of the request found no secret.")
+	}
+	if d.Version == 0 {
+		return append(all, fmt.Sprintf("Keeper decided to forward it without a credential, as %s wants it, and wrote that down as entry %s before it did.", e.Provider, e.ID))
 	}
 	return append(all, fmt.Sprintf("Keeper decided to forward it with the credential %s of %s, version %d, and wrote that down as entry %s before it did.", d.Label, e.Provider, d.Version, e.ID))
 }
@@ -217,6 +226,8 @@ var reasons = map[string]string{
 	"secret_in_request":    "there was a secret in the request",
 	"no_credential":        "the vault has no credential that this agent may use there",
 	"provider_unknown":     "there is no such provider",
+	"host_unknown":         "no provider has that host, or that path there",
+	"host_mismatch":        "it named another host than the one that its tunnel was opened to",
 	"bad_request":          "the request could not be read",
 	"body_undecodable":     "its body could not be decoded, so it could not be scanned",
 	"body_too_large":       "its body was over the limit",

@@ -48,6 +48,14 @@ func TestStoriesSayWhatBecameOfACall(t *testing.T) {
 			[]string{`{"id":"2","event":"proxy.request","details":{"code":"token_missing","count":40,"decision":"refuse","method":"GET","path":"/","source":"127.0.0.1"}}`},
 			[]string{"A caller who proved nothing from 127.0.0.1 called GET / of no known provider.", "it showed no keeper token (token_missing)", "This stands for 40 refusals"},
 		},
+		"by way of keeper as a proxy": {
+			[]string{`{"id":"2","event":"proxy.request","agentId":"bot","details":{"code":"host_unknown","decision":"refuse","method":"GET","path":"/","host":"www.example.com","mode":"forward"}}`},
+			[]string{"bot called GET / of no known provider by way of keeper as its proxy, at host www.example.com.", "no provider has that host"},
+		},
+		"passed on unread": {
+			[]string{`{"id":"2","event":"proxy.request","agentId":"bot","provider":"pinned","details":{"decision":"forward","method":"CONNECT","path":"/","host":"www.example.com","mode":"tunnel","scope":"pinned:tunnel"}}`},
+			[]string{"bot opened a tunnel to www.example.com, of pinned, which is passed on unread.", "forward it without a credential, as pinned wants it"},
+		},
 		"one of keeper's own routes": {
 			[]string{`{"id":"2","event":"error","agentId":"bot","details":{"code":"scope_denied","route":"GET /api/v1/audit","by":"bot"}}`},
 			[]string{"bot was refused on GET /api/v1/audit: its scopes do not cover that (scope_denied)."},
