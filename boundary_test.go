@@ -38,6 +38,7 @@ var forbidden = map[string][]string{
 	"internal/archive":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/ca":           {"internal/"},
 	"internal/exception":    slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
+	"internal/exchange":     slices.Concat([]string{"internal/auth", "internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/export":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/witness":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/sink":         slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
@@ -49,7 +50,7 @@ var forbidden = map[string][]string{
 }
 
 // forTests are imported by tests alone, and reach what they test.
-var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/store/storetest"}
+var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest"}
 
 // doesNoIO are the packages that decide and never act: they import nothing
 // that opens a file or a connection.
