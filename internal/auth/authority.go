@@ -123,6 +123,7 @@ type Authority struct {
 
 	registering sync.Mutex // held while an agent is added
 	rotating    sync.Mutex // held while the signing key rotates
+	exchanging  sync.Mutex // held while a subject token is used up
 
 	keys       atomic.Pointer[keySet]
 	agents     roster

@@ -30,6 +30,12 @@ var (
 	ErrAgentDisabled = errors.New("agent is disabled")
 	// ErrAgentRevoked: an operator has revoked the agent.
 	ErrAgentRevoked = errors.New("agent is revoked")
+	// ErrNoAgent: there is no such agent, and the rule does not make it.
+	ErrNoAgent = errors.New("the rule's agent is not registered")
+	// ErrAgentTaken: the agent was made for other claims, or by an operator.
+	ErrAgentTaken = errors.New("the rule's agent is another's")
+	// ErrReplayed: a subject token that may be used once was used before.
+	ErrReplayed = errors.New("subject token was used before")
 	// ErrQueueFull: as many agents wait for approval as may.
 	ErrQueueFull = errors.New("too many agents wait for approval")
 )

@@ -96,7 +96,7 @@ func (a *Authority) issue(ctx context.Context, by Claims, r TokenRequest) (Issue
 			return Issued{}, &ScopeError{Missing: missing}
 		}
 	}
-	return a.mint(ctx, state.row, scopes, lifetime)
+	return a.mint(ctx, state.row, grant{scopes, lifetime, rand.Text()})
 }
 
 // lifetime is in whole seconds, at least one.
@@ -163,13 +163,20 @@ func (s *agentState) refusal() error {
 	}
 }
 
+// grant is what a new token is to be.
+type grant struct {
+	scopes   scope.Set
+	lifetime time.Duration
+	jti      string // which no other token has
+}
+
 // mint signs, journals and stores a token. The caller holds the agent's change
 // lock, shared.
-func (a *Authority) mint(ctx context.Context, owner store.Agent, scopes scope.Set, lifetime time.Duration) (Issued, error) {
+func (a *Authority) mint(ctx context.Context, owner store.Agent, g grant) (Issued, error) {
 	issuedAt := a.now().UTC().Truncate(time.Second)
 	row := store.Token{
-		JTI: rand.Text(), AgentID: owner.ID, Scopes: scopes.Strings(),
-		IssuedAt: issuedAt, ExpiresAt: issuedAt.Add(lifetime),
+		JTI: g.jti, AgentID: owner.ID, Scopes: g.scopes.Strings(),
+		IssuedAt: issuedAt, ExpiresAt: issuedAt.Add(g.lifetime),
 	}
 	token, err := a.sign(payload{
 		Issuer: issuer, Subject: owner.ID, Name: owner.Name, Scopes: row.Scopes,
@@ -186,5 +193,5 @@ func (a *Authority) mint(ctx context.Context, owner store.Agent, scopes scope.Se
 	if err := a.store.InsertToken(ctx, row); err != nil {
 		return Issued{}, err
 	}
-	return Issued{Token: token, JTI: row.JTI, AgentID: owner.ID, Scopes: scopes, ExpiresAt: row.ExpiresAt}, nil
+	return Issued{Token: token, JTI: row.JTI, AgentID: owner.ID, Scopes: g.scopes, ExpiresAt: row.ExpiresAt}, nil
 }
