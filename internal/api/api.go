@@ -19,6 +19,7 @@ import (
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/exception"
+	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/vault"
@@ -36,6 +37,8 @@ type Config struct {
 	Audit      *audit.Log
 	// Ready reports why a call could not be served now; nil where it could.
 	Ready func(ctx context.Context) error
+	// Trust is the issuers whose tokens are exchanged. Nil: none.
+	Trust *exchange.Trust
 	// Outlets are where the audit log leaves keeper. Nil: nowhere.
 	Outlets func() []Outlet
 	// Archive moves the entries whose time has come out of the log, and returns how
@@ -67,6 +70,7 @@ type API struct {
 	scanner    *scanner.Scanner
 	exceptions *exception.List
 	audit      *audit.Log
+	trust      *exchange.Trust
 	ready      func(ctx context.Context) error
 	outlets    func() []Outlet
 	archive    func(ctx context.Context) (int, error)
@@ -97,7 +101,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, ready: c.Ready, outlets: c.Outlets, archive: c.Archive, version: c.Version, authority: c.Authority, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, archive: c.Archive, version: c.Version, authority: c.Authority, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		stopping: make(chan struct{}),
 	}
 	if a.outlets == nil {

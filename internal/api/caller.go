@@ -20,6 +20,7 @@ const (
 type call struct {
 	route  string // its pattern, which names no one
 	claims auth.Claims
+	oauth  bool // its errors are read by OAuth's clients
 }
 
 type callKey struct{}
@@ -30,8 +31,8 @@ func callOf(ctx context.Context) call {
 	return c
 }
 
-func withRoute(ctx context.Context, route string) context.Context {
-	return context.WithValue(ctx, callKey{}, call{route: route})
+func withRoute(ctx context.Context, route string, oauth bool) context.Context {
+	return context.WithValue(ctx, callKey{}, call{route: route, oauth: oauth})
 }
 
 // withCaller returns the context in which the caller's changes are made: audit
@@ -64,6 +65,9 @@ func (a *API) refuse(ctx context.Context, err error) *problem {
 	a.logRefusal(ctx, r, err)
 	if r.isRefusal() {
 		a.auditRefusal(ctx, c, r.code)
+	}
+	if c.oauth {
+		return r.problem(origin.RequestID).inOAuth()
 	}
 	return r.problem(origin.RequestID)
 }

@@ -24,7 +24,7 @@ func (a *API) edge(mux *http.ServeMux) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		ctx := audit.WithOrigin(r.Context(), audit.Origin{RequestID: id, Source: source(r)})
-		r = r.WithContext(withRoute(ctx, outside(r.Method)))
+		r = r.WithContext(withRoute(ctx, outside(r.Method), r.URL.Path == exchangePath))
 		watched := &watchedWriter{ResponseWriter: w}
 		defer a.rescue(watched, r)
 		if a.origins.preflight(watched, r) {

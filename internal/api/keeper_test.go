@@ -22,6 +22,7 @@ import (
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/exception"
+	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/scanner"
@@ -71,6 +72,7 @@ type settings struct {
 	origins      []string
 	ready        func(context.Context) error
 	catalogue    func() *policy.Catalogue
+	trust        *exchange.Trust
 }
 
 // keeper is a real one, with its store in a folder of the test's own. At its
@@ -145,7 +147,7 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 	a, err := api.New(api.Config{
 		Auth: k.auth, Failures: auth.NewFailures(c.failures, c.now), Catalogue: c.catalogue, Vault: held,
 		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile, Authority: []byte("the certificate"),
-		AllowedOrigins: c.origins, Registration: c.registration, Logger: logger, Now: c.now,
+		AllowedOrigins: c.origins, Trust: c.trust, Registration: c.registration, Logger: logger, Now: c.now,
 	})
 	must(k.t, err)
 	k.api = a

@@ -39,9 +39,9 @@ func (s *surface) archiveNow(ctx context.Context, _ *struct{}) (*output[archived
 	return &output[archivedBody]{archivedBody{fmt.Sprintf("entries went to %d files", files), files}}, nil
 }
 
-// warning is what anyone may know of an outlet in trouble.
+// warning is what anyone may know of an outlet, or of an issuer, in trouble.
 type warning struct {
-	What    string    `json:"what" enum:"audit sink,audit witness,audit archive"`
+	What    string    `json:"what" enum:"audit sink,audit witness,audit archive,trusted issuer"`
 	Problem string    `json:"problem"`
 	Since   time.Time `json:"since"`
 }
@@ -51,6 +51,9 @@ func (s *surface) warnings() (all []warning) {
 		if o.Problem != "" {
 			all = append(all, warning{"audit " + o.Kind, o.Problem, o.Since.UTC()})
 		}
+	}
+	for _, p := range s.trust.Problems() {
+		all = append(all, warning{"trusted issuer", p.What, p.Since.UTC()})
 	}
 	return all
 }

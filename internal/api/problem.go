@@ -8,6 +8,7 @@ import (
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/exception"
+	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/vault"
@@ -24,6 +25,7 @@ type errorBody struct {
 // that routes hand to the framework, which writes it as it stands.
 type problem struct {
 	body    errorBody
+	oauth   *oauthBody // in place of body, where it is not nil
 	status  int
 	headers http.Header
 }
@@ -31,7 +33,14 @@ type problem struct {
 func (p *problem) Error() string                { return p.body.Code }
 func (p *problem) GetStatus() int               { return p.status }
 func (p *problem) GetHeaders() http.Header      { return p.headers }
-func (p *problem) MarshalJSON() ([]byte, error) { return json.Marshal(p.body) }
+func (p *problem) MarshalJSON() ([]byte, error) { return json.Marshal(p.shown()) }
+
+func (p *problem) shown() any {
+	if p.oauth != nil {
+		return p.oauth
+	}
+	return p.body
+}
 
 func (p *problem) write(w http.ResponseWriter) {
 	for name, values := range p.headers {
@@ -39,7 +48,7 @@ func (p *problem) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(p.status)
-	json.NewEncoder(w).Encode(p.body) // a caller who has gone needs no answer
+	json.NewEncoder(w).Encode(p.shown()) // a caller who has gone needs no answer
 }
 
 // The codes that the code itself looks at.
@@ -93,6 +102,13 @@ var replies = []struct {
 	{auth.ErrTokenExpired, reply{http.StatusUnauthorized, "token_expired", "The token has expired; ask for a new one."}},
 	{auth.ErrTokenRevoked, reply{http.StatusUnauthorized, "token_revoked", "The token is revoked, or its agent is not active; ask the operator."}},
 	{auth.ErrCredentials, reply{http.StatusUnauthorized, "credentials_invalid", "The agent id or the agent secret is wrong."}},
+	{exchange.ErrUnavailable, reply{http.StatusServiceUnavailable, "issuer_unavailable", "The keys of the token's issuer cannot be had now, so the token cannot be checked; try again in a moment."}},
+	{exchange.ErrNoRule, reply{http.StatusUnauthorized, "exchange_denied", "No rule of the operator's lets this token in; he names the claims that may come in under trust."}},
+	{auth.ErrNoAgent, reply{http.StatusForbidden, "exchange_denied", "The agent that the rule names is not registered; an operator adds it, or sets create in the rule."}},
+	{auth.ErrAgentTaken, reply{http.StatusForbidden, "exchange_denied", "The agent that the rule makes of these claims was made for others, or by an operator; he removes it, or has the rule name another."}},
+	{auth.ErrReplayed, reply{http.StatusUnauthorized, "subject_token_used", "The token was exchanged before, which may be done once; get a new one from its issuer."}},
+	{errGrantType, reply{http.StatusBadRequest, "unsupported_grant_type", "grant_type: it must be urn:ietf:params:oauth:grant-type:token-exchange."}},
+	{errTarget, reply{http.StatusBadRequest, "invalid_target", "audience, resource: this keeper issues tokens for itself alone; leave them out, or give what the subject token is for."}},
 	{errNotOwn, reply{http.StatusForbidden, "scope_denied", "At this address a caller may revoke only a token of its own; use the administrators' address for others."}},
 	{auth.ErrForbidden, reply{http.StatusForbidden, "scope_denied", "This needs a token with the scope keeper:write."}},
 	{auth.ErrAgentPending, reply{http.StatusForbidden, "agent_pending", "The agent waits for an operator's approval."}},
@@ -136,8 +152,13 @@ func particular(err error) (reply, bool) {
 		ofList   *exception.FieldError
 		lack     *lackError
 		exceeded *auth.ScopeError
+		subject  *exchange.TokenError
 	)
 	switch {
+	case errors.As(err, &subject) && errors.Is(err, exchange.ErrInvalid):
+		return reply{http.StatusUnauthorized, "subject_token_invalid", "The token " + subject.Reason + "."}, true
+	case errors.As(err, &subject) && errors.Is(err, exchange.ErrExpired):
+		return reply{http.StatusUnauthorized, "subject_token_expired", "The token " + subject.Reason + "; get a new one from its issuer."}, true
 	case errors.As(err, &own):
 		return badField(own.field, own.mend), true
 	case errors.As(err, &secret):

@@ -38,6 +38,7 @@ type route struct {
 	needs   scope.Scope // what a holder's token must cover; the zero Scope is covered by none
 	public  bool        // agents need it: it is served on their listener too
 	limit   int64       // of the body in bytes; zero: bodyLimit
+	oauth   bool        // it takes a form and answers errors as OAuth's clients read them
 }
 
 // surface is the routes as one listener serves them. It is the one place that
@@ -112,8 +113,12 @@ func handle[I, O any](s *surface, r route, serve func(ctx context.Context, in *I
 	})
 }
 
+func (s *surface) schemaOf(example any) *huma.Schema {
+	return s.schemas.registry.Schema(reflect.TypeOf(example), true, "")
+}
+
 func (s *surface) errorResponse() map[string]*huma.Response {
-	schema := s.schemas.registry.Schema(reflect.TypeFor[errorBody](), true, "Error")
+	schema := s.schemaOf(errorBody{})
 	return map[string]*huma.Response{"default": {
 		Description: "A refusal or a failure",
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: schema}},
@@ -124,7 +129,7 @@ func (s *surface) errorResponse() map[string]*huma.Response {
 func (s *surface) check(r route) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		req, w := humago.Unwrap(hc)
-		ctx := withRoute(hc.Context(), r.method+" "+r.path)
+		ctx := withRoute(hc.Context(), r.method+" "+r.path, r.oauth)
 		claims, err := s.admit(ctx, r, req.Header)
 		ctx = withCaller(ctx, claims)
 		if err == nil {
@@ -186,6 +191,9 @@ func (s *surface) checkRequest(w http.ResponseWriter, req *http.Request, op *hum
 	if err := s.schemas.checkQuery(req.URL.RawQuery, op.Parameters); err != nil {
 		return err
 	}
+	if r.oauth && !isForm(req.Header) {
+		return &fieldError{"Content-Type", "it must be " + formType}
+	}
 	if op.RequestBody == nil {
 		return nil
 	}
@@ -197,10 +205,13 @@ func (s *surface) checkRequest(w http.ResponseWriter, req *http.Request, op *hum
 	if err != nil {
 		return err
 	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	if r.oauth {
+		return nil // the route reads its form itself
+	}
 	if err := s.schemas.checkBody(body, op.RequestBody.Content["application/json"].Schema); err != nil {
 		return err
 	}
-	req.Body = io.NopCloser(bytes.NewReader(body))
 	req.Header.Set("Content-Type", "application/json") // it was found to be that, whatever it was called
 	return nil
 }

@@ -355,6 +355,17 @@ type Origin struct {
 	RequestID string
 	By        string // an agent's id, or "admin token"; empty for a stranger
 	Source    string // the peer's address without its port
+	// Exchange is whom an issuer vouched for. Nil: nobody.
+	Exchange *Exchange
+}
+
+// Exchange says whom an issuer vouched for, whose token is exchanged for one of
+// keeper's. The caller has found no secret in it.
+type Exchange struct {
+	Issuer  string `json:"issuer"`
+	Rule    string `json:"rule,omitempty"` // empty where none matched
+	Subject string `json:"subject"`
+	TokenID string `json:"tokenId,omitempty"` // the subject token's jti
 }
 
 type originKey struct{}

@@ -201,11 +201,12 @@ func encode(e Event, o Origin) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.By != "" || o.Source != "" {
+	if o.By != "" || o.Source != "" || o.Exchange != nil {
 		tail, err := json.Marshal(struct {
-			By     string `json:"by,omitempty"`
-			Source string `json:"source,omitempty"`
-		}{o.By, o.Source})
+			By       string    `json:"by,omitempty"`
+			Source   string    `json:"source,omitempty"`
+			Exchange *Exchange `json:"exchange,omitempty"`
+		}{o.By, o.Source, o.Exchange})
 		if err != nil {
 			return nil, err
 		}

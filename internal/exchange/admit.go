@@ -158,15 +158,18 @@ func (i *issuer) checkClaims(said claims, now time.Time) *TokenError {
 		return refuse(ErrExpired, "was issued longer ago than the operator's maxAge")
 	case subject == "" || len(subject) > maxSubject:
 		return refuse(ErrInvalid, "must name in sub whom it is of, in at most 512 bytes")
-	case i.once && !hasID(said):
+	case len(idOf(said)) > maxSubject:
+		return refuse(ErrInvalid, "has a jti of more than 512 bytes")
+	case i.once && idOf(said) == "":
 		return refuse(ErrInvalid, "has no jti, by which it would be known again: it may be used once")
 	}
 	return nil
 }
 
-func hasID(said claims) bool {
-	id, ok := said["jti"].(string)
-	return ok && id != ""
+// idOf is the token's jti; empty where it has none, or one that is no text.
+func idOf(said claims) string {
+	id, _ := said["jti"].(string)
+	return id
 }
 
 func clipped(subject string) string { return subject[:min(len(subject), maxSubject)] }
@@ -174,8 +177,8 @@ func clipped(subject string) string { return subject[:min(len(subject), maxSubje
 // admit asks the rules. The Admission that comes with an error says who was refused.
 func (i *issuer) admit(raw string, said claims) (Admission, error) {
 	subject, _ := said["sub"].(string)
-	id, _ := said["jti"].(string)
-	a := Admission{issuer: i.url, subject: subject, jti: id}
+	id := idOf(said)
+	a := Admission{issuer: i.url, audience: i.audience, subject: subject, jti: id}
 	at := slices.IndexFunc(i.rules, func(r *rule) bool { return r.matches(said) })
 	if at < 0 {
 		return a, &TokenError{Kind: ErrNoRule, Reason: "has claims that no rule of the operator's lets in"}

@@ -152,13 +152,14 @@ func newIssuer(c Issuer, now func() time.Time, logger *slog.Logger) (*issuer, er
 // Admission says that somebody may have a token, and of which agent. Only Admit makes
 // one; the zero Admission is nobody's.
 type Admission struct {
-	issuer  string
-	rule    *rule
-	subject string
-	jti     string
-	agent   string
-	binding []byte
-	once    string
+	issuer   string
+	audience string
+	rule     *rule
+	subject  string
+	jti      string
+	agent    string
+	binding  []byte
+	once     string
 }
 
 // Valid reports whether a rule let somebody in.
@@ -166,6 +167,9 @@ func (a Admission) Valid() bool { return a.rule != nil }
 
 // Issuer is who vouches for the subject.
 func (a Admission) Issuer() string { return a.issuer }
+
+// Audience is what the subject's token was for.
+func (a Admission) Audience() string { return a.audience }
 
 // Rule is the name of the rule that matched.
 func (a Admission) Rule() string {

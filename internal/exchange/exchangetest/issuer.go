@@ -38,6 +38,8 @@ type Issuer struct {
 	claimed    string // the issuer that its configuration names; empty: URL
 	keysURL    string // that its configuration names; empty: its own
 	keyFetches int
+	job        map[string]any
+	jobBearer  string
 }
 
 // New starts an issuer that signs by ES256. It must be closed.
@@ -46,6 +48,7 @@ func New() *Issuer {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", i.configuration)
 	mux.HandleFunc("GET /keys", i.keys)
+	mux.HandleFunc("GET /job", i.jobToken)
 	i.server = httptest.NewServer(mux)
 	i.Rotate(jose.ES256)
 	return i
@@ -138,6 +141,28 @@ func (i *Issuer) keys(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: i.published})
+}
+
+// Job makes the issuer give tokens with the claims away, as GitHub does to a job, at an
+// address and for a bearer.
+func (i *Issuer) Job(claims map[string]any) (address, bearer string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.job, i.jobBearer = claims, rand.Text()+rand.Text()
+	return i.server.URL + "/job?api-version=2.0", i.jobBearer
+}
+
+func (i *Issuer) jobToken(w http.ResponseWriter, r *http.Request) {
+	i.mu.Lock()
+	claims, bearer := maps.Clone(i.job), i.jobBearer
+	i.mu.Unlock()
+	if bearer == "" || r.Header.Get("Authorization") != "Bearer "+bearer || r.URL.Query().Get("api-version") == "" {
+		http.Error(w, "not this job", http.StatusUnauthorized)
+		return
+	}
+	claims["aud"] = r.URL.Query().Get("audience")
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(map[string]any{"count": 1, "value": i.Token(time.Now(), claims)})
 }
 
 // WriteKeys writes what it publishes to a file.
