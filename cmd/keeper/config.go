@@ -60,6 +60,9 @@ type Config struct {
 	ScanRules []ScanRule `yaml:"scanRules"`
 	// Limits bound what callers can take.
 	Limits LimitsConfig `yaml:"limits"`
+	// Trust names issuers whose tokens are exchanged for keeper's, so that their
+	// subjects need no secret.
+	Trust []TrustConfig `yaml:"trust"`
 	// Audit is what becomes of the audit log, beside being kept in the data folder.
 	Audit AuditConfig `yaml:"audit"`
 	// AllowedOrigins are web origins that may call keeper from a browser.

@@ -24,6 +24,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/superinstance/keeper/internal/exchange/exchangetest"
 	"github.com/superinstance/keeper/internal/keepertest/fake"
 )
 
@@ -44,7 +45,7 @@ func TestScripts(t *testing.T) {
 			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile, "shows": awaitText,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
-			"shielded": shielded, "sql": runSQL,
+			"shielded": shielded, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject,
 		},
 	})
 }
@@ -58,6 +59,7 @@ func setUp(env *testscript.Env) error {
 	p := fake.New(fake.Config{})
 	env.Defer(p.Close)
 	env.Values[providerKey{}] = p
+	env.Values[issuerKey{}] = new(*exchangetest.Issuer)
 	for _, vendor := range []string{"openai", "github"} {
 		env.Setenv(strings.ToUpper(vendor)+"_KEY", p.Key(vendor))
 		env.Setenv(strings.ToUpper(vendor)+"_AT", p.URL(vendor))
@@ -296,4 +298,33 @@ func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	defer db.Close()
 	_, err = db.Exec(args[1])
 	ts.Check(err)
+}
+
+type issuerKey struct{}
+
+// issuer CLAIM=VALUE...: starts an OpenID Connect issuer, at $ISSUER, which gives a job
+// of GitHub's tokens with the claims.
+func startIssuer(ts *testscript.TestScript, _ bool, args []string) {
+	i := exchangetest.New()
+	ts.Defer(i.Close)
+	*ts.Value(issuerKey{}).(**exchangetest.Issuer) = i
+	at, bearer := i.Job(claimsOf(args))
+	ts.Setenv("ISSUER", i.URL())
+	ts.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", at)
+	ts.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", bearer)
+}
+
+// subject FILE CLAIM=VALUE...: writes a token of the issuer's to the file.
+func writeSubject(ts *testscript.TestScript, _ bool, args []string) {
+	i := *ts.Value(issuerKey{}).(**exchangetest.Issuer)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(i.Token(time.Now(), claimsOf(args[1:]))+"\n"), 0o600))
+}
+
+func claimsOf(args []string) map[string]any {
+	claims := map[string]any{}
+	for _, arg := range args {
+		name, value, _ := strings.Cut(arg, "=")
+		claims[name] = value
+	}
+	return claims
 }

@@ -88,6 +88,9 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
 		Version: version(), Logger: logger,
 	}
+	if out.Trust, err = issuersOf(c.Trust); err != nil {
+		return server.Config{}, err
+	}
 	if out.Audit, err = c.Audit.server(); err != nil {
 		return server.Config{}, err
 	}

@@ -22,9 +22,9 @@ type issued struct {
 }
 
 func newToken(a *app) *cobra.Command {
-	return group("token", "Issue, list, check and revoke agents' tokens",
+	return group("token", "Issue, exchange, list, check and revoke agents' tokens",
 		"  keeper token issue researcher --ttl 1h\n  keeper token revoke 4d7c…",
-		newTokenIssue(a), newTokenList(a), newTokenRevoke(a), newTokenValidate(a))
+		newTokenIssue(a), newTokenExchange(a), newTokenList(a), newTokenRevoke(a), newTokenValidate(a))
 }
 
 func newTokenIssue(a *app) *cobra.Command {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/policy/scope"
@@ -87,6 +88,9 @@ type Config struct {
 	AuthFailuresPerSecond int
 	// AllowedOrigins are the web origins whose pages may call keeper.
 	AllowedOrigins []string
+
+	// Trust is the issuers whose tokens are exchanged for keeper's.
+	Trust []exchange.Issuer
 
 	// Audit is what becomes of the audit log.
 	Audit Audit

@@ -19,6 +19,7 @@ import (
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/ca"
 	"github.com/superinstance/keeper/internal/exception"
+	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
 	"github.com/superinstance/keeper/internal/scanner"
@@ -51,6 +52,7 @@ type Server struct {
 	ca         *ca.Authority
 	exceptions *exception.List
 	auth       *auth.Authority
+	trust      *exchange.Trust
 	proxy      *proxy.Proxy
 	api        *api.API
 	out        outlets
@@ -87,7 +89,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.listen, s.openOutlets,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openTrust, s.openHandlers, s.listen, s.openOutlets,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -230,6 +232,23 @@ func (s *Server) openAuth(ctx context.Context) (err error) {
 	return nil
 }
 
+// openTrust watches the issuers until keeper stops.
+func (s *Server) openTrust(context.Context) (err error) {
+	s.trust, err = exchange.Open(exchange.Config{Issuers: s.config.Trust, Logger: s.config.Logger})
+	if err != nil {
+		return err
+	}
+	watching, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { s.trust.Watch(watching) })
+	s.closers = append(s.closers, func(context.Context) error {
+		stop()
+		done.Wait()
+		return nil
+	})
+	return nil
+}
+
 func (s *Server) openHandlers(context.Context) error {
 	found, err := scanner.New(scanner.Config{
 		Matchers:   []scanner.Matcher{s.vault, vault.NewMatcher("vault:keeper", s.admin)},
@@ -260,7 +279,7 @@ func (s *Server) openHandlers(context.Context) error {
 		return err
 	}
 	s.api, err = api.New(api.Config{
-		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log,
+		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
 		Ready: s.ready, Outlets: s.outlets, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})

@@ -33,6 +33,7 @@ func (c Config) settings() map[string]any {
 		"limits":      []int64{c.MaxBodyBytes, int64(c.ResponseHeaderTimeout), int64(c.StopTimeout), int64(c.AuthFailuresPerSecond)},
 		"scan":        c.ScanActions,
 		"scanRules":   c.ScanRules,
+		"trust":       c.Trust,
 		"origins":     c.AllowedOrigins,
 		"checkpoints": []int64{int64(c.Audit.CheckpointEntries), int64(c.Audit.CheckpointInterval)},
 		"witnesses":   [][]string{c.Audit.WitnessFiles, c.Audit.WitnessURLs},
