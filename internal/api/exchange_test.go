@@ -310,3 +310,40 @@ func TestTheDescriptionTellsOfTheExchange(t *testing.T) {
 		t.Errorf("got %+v", post)
 	}
 }
+
+func TestSubjectsThatAreNoSecretsStandInTheAuditLog(t *testing.T) {
+	f := newFederation(t, settings{}, nil)
+	for _, subject := range []string{
+		"repo:octo-org@123456/octo-repo@456789:environment:Production-EU1", "system:serviceaccount:build:runner",
+		"auth0|5f7c8ec7c33c6c004bbafe82", "spiffe://cluster.local/ns/build/sa/runner",
+	} {
+		f.want(f.exchange(form(f.subject(map[string]any{"sub": subject, "jti": "6f1f5a2e-2c36-4f6b-9d0c-6c3b1d3c9a11"}))), 200)
+		page := f.want(f.call("GET", "/audit?event=token.issued&limit=1", f.admin, ""), 200)
+		if !strings.Contains(page.raw, `"subject":"`+subject+`"`) || !strings.Contains(page.raw, `"tokenId":"6f1f5a2e-2c36-4f6b-9d0c-6c3b1d3c9a11"`) {
+			t.Errorf("got %s, want subject %q and the token's id", page.raw, subject)
+		}
+	}
+}
+
+func TestASubjectBreaksNoLineOfTheAuditLog(t *testing.T) {
+	f := newFederation(t, settings{}, nil)
+	f.want(f.exchange(form(f.subject(map[string]any{"sub": "a\nb\u202ec\x1b[31m" + strings.Repeat("long ", 80)}))), 200)
+	page := f.want(f.call("GET", "/audit?event=token.issued", f.admin, ""), 200)
+	if !strings.Contains(page.raw, `"subject":"a?b?c?[31mlong long `) || !strings.Contains(page.raw, `…"`) {
+		t.Errorf("got %s, want the subject on one line and cut", page.raw)
+	}
+}
+
+func TestAVaultsValueIsNotFoundInPiecesOfASubject(t *testing.T) {
+	f := newFederation(t, settings{}, nil)
+	var pieces []string
+	for rest := f.canary; rest != ""; {
+		n := min(9, len(rest))
+		pieces, rest = append(pieces, rest[:n]), rest[n:]
+	}
+	f.want(f.exchange(form(f.subject(map[string]any{"sub": strings.Join(pieces, "/")}))), 200)
+	page := f.want(f.call("GET", "/audit?event=token.issued", f.admin, ""), 200)
+	if !strings.Contains(page.raw, `"subject":"[REDACTED]"`) || strings.Contains(page.raw, pieces[1]) {
+		t.Errorf("got an entry that has pieces of the secret")
+	}
+}

@@ -106,6 +106,7 @@ var replies = []struct {
 	{exchange.ErrNoRule, reply{http.StatusUnauthorized, "exchange_denied", "No rule of the operator's lets this token in; he names the claims that may come in under trust."}},
 	{auth.ErrNoAgent, reply{http.StatusForbidden, "exchange_denied", "The agent that the rule names is not registered; an operator adds it, or sets create in the rule."}},
 	{auth.ErrAgentTaken, reply{http.StatusForbidden, "exchange_denied", "The agent that the rule makes of these claims was made for others, or by an operator; he removes it, or has the rule name another."}},
+	{auth.ErrAgentsFull, reply{http.StatusForbidden, "exchange_denied", "There are so many agents that no more are made by an exchange; an operator removes those that are not used, or has the rule name one agent."}},
 	{auth.ErrReplayed, reply{http.StatusUnauthorized, "subject_token_used", "The token was exchanged before, which may be done once; get a new one from its issuer."}},
 	{errGrantType, reply{http.StatusBadRequest, "unsupported_grant_type", "grant_type: it must be urn:ietf:params:oauth:grant-type:token-exchange."}},
 	{errTarget, reply{http.StatusBadRequest, "invalid_target", "audience, resource: this keeper issues tokens for itself alone; leave them out, or give what the subject token is for."}},

@@ -113,6 +113,14 @@ func (r *roster) sorted() []*agent {
 	return all
 }
 
+func (r *roster) count() (n int) {
+	r.byID.Range(func(_, _ any) bool {
+		n++
+		return true
+	})
+	return n
+}
+
 // waiting counts the agents that wait for approval.
 func (r *roster) waiting() int {
 	n := 0

@@ -34,6 +34,8 @@ var (
 	ErrNoAgent = errors.New("the rule's agent is not registered")
 	// ErrAgentTaken: the agent was made for other claims, or by an operator.
 	ErrAgentTaken = errors.New("the rule's agent is another's")
+	// ErrAgentsFull: there are so many agents that an exchange makes no more.
+	ErrAgentsFull = errors.New("too many agents to make another for the rule")
 	// ErrReplayed: a subject token that may be used once was used before.
 	ErrReplayed = errors.New("subject token was used before")
 	// ErrQueueFull: as many agents wait for approval as may.

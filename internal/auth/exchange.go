@@ -13,6 +13,11 @@ import (
 	"github.com/superinstance/keeper/internal/store"
 )
 
+// madeLimit is how many agents there may be for an exchange to add one. Who may name
+// branches can have as many agents made as a rule's template has room for, and all are
+// held in memory.
+const madeLimit = 1 << 13
+
 // ExchangeRequest asks for a token on an issuer's word.
 type ExchangeRequest struct {
 	Admission exchange.Admission
@@ -26,7 +31,7 @@ type ExchangeRequest struct {
 // says so, an agent that is missing is registered, with the rule's scopes and with a
 // secret that nobody has.
 //
-// Errors: ErrForbidden for the zero Admission; ErrNoAgent, ErrAgentTaken, ErrReplayed;
+// Errors: ErrForbidden for the zero Admission; ErrNoAgent, ErrAgentTaken, ErrAgentsFull, ErrReplayed;
 // ErrAgentPending, ErrAgentDisabled, ErrAgentRevoked; *ScopeError; *FieldError.
 func (a *Authority) Exchange(ctx context.Context, r ExchangeRequest) (Issued, error) {
 	issued, err := a.exchange(ctx, r)
@@ -71,11 +76,13 @@ func (a *Authority) admitted(ctx context.Context, by exchange.Admission) (*agent
 	switch {
 	case !known && !by.Create():
 		return nil, ErrNoAgent
+	case !known && a.agents.count() >= madeLimit:
+		return nil, ErrAgentsFull
 	case !known:
 		var err error
 		owner, err = a.add(ctx, admittedRow(by, a.now()))
 		if errors.Is(err, store.ErrExists) { // by another call, a moment ago
-			owner, known = a.agents.find(by.Agent())
+			owner, _ = a.agents.find(by.Agent())
 		} else if err != nil {
 			return nil, err
 		}

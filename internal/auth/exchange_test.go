@@ -3,6 +3,7 @@ package auth_test
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -176,6 +177,28 @@ func TestAnAgentIsMadeOnlyWhereTheRuleSaysSo(t *testing.T) {
 	}
 	if registered != 1 {
 		t.Errorf("got %d registrations in the journal, want 1", registered)
+	}
+}
+
+func TestAnExchangeMakesAgentsOnlyUpToABound(t *testing.T) {
+	rows := authtest.NewStore()
+	for i := range 1 << 13 {
+		if err := rows.InsertAgent(t.Context(), store.Agent{ID: fmt.Sprintf("agent-%d", i), Status: store.Active}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := authtest.OpenOn(t, rows, authtest.NewKeyring(t), nil)
+	d := newDoor(t, time.Now, func(i *exchange.Issuer) { i.Rules[0].Create = true })
+	if _, err := a.Exchange(t.Context(), auth.ExchangeRequest{Admission: d.admit(t, nil)}); !errors.Is(err, auth.ErrAgentsFull) {
+		t.Errorf("got %v, want %v", err, auth.ErrAgentsFull)
+	}
+	if err := a.Delete(t.Context(), a.Admin, "agent-1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // one that is there is no new one
+		if _, err := a.Exchange(t.Context(), auth.ExchangeRequest{Admission: d.admit(t, nil)}); err != nil {
+			t.Errorf("got %v, want a token", err)
+		}
 	}
 }
 

@@ -1,16 +1,20 @@
 package exchange_test
 
 import (
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -357,19 +361,112 @@ func TestKnownKeysServeWhileTheIssuerIsDownButNotForever(t *testing.T) {
 }
 
 func TestAnIssuerMustNameItselfAndItsOwnKeys(t *testing.T) {
-	for name, claim := range map[string][2]string{
-		"another issuer":              {"https://issuer.example", ""},
-		"keys that are not encrypted": {"", "http://issuer.example/keys"},
-		"keys at a private address":   {"", "https://10.0.0.1/keys"},
-		"keys at the metadata":        {"", "https://169.254.169.254/keys"},
-		"keys in a file":              {"", "file:///etc/passwd"},
+	for name, claim := range map[string][3]string{
+		"another issuer":              {"https://issuer.example", "", "names another issuer"},
+		"keys that are not encrypted": {"", "http://issuer.example/keys", "not encrypted"},
+		"keys at a private address":   {"", "https://10.0.0.1/keys", "not public"},
+		"keys at another local port":  {"", "http://127.0.0.1:9/keys", "not public"},
+		"keys at the metadata":        {"", "https://169.254.169.254/keys", "not public"},
+		"keys in a file":              {"", "file:///etc/passwd", "or is none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
 			w.Claim(claim[0], claim[1])
 			w.refuses(t, w.token(nil), exchange.ErrUnavailable)
+			if got := w.trust.Problems(); len(got) != 1 || !strings.Contains(got[0].What, claim[2]) {
+				t.Errorf("got problems %v, want one that says %q", got, claim[2])
+			}
 		})
 	}
+}
+
+func TestAnswersOfAnIssuerAreBounded(t *testing.T) {
+	for name, answer := range map[string]func(w http.ResponseWriter, r *http.Request){
+		"a redirect of its keys": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
+		"endless keys": func(w http.ResponseWriter, r *http.Request) {
+			w.Write([]byte(`{"keys":[` + strings.Repeat(" ", 2<<20) + `]}`))
+		},
+		"no keys": func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`{"keys":[]}`)) },
+		"keys of unknown kinds": func(w http.ResponseWriter, r *http.Request) {
+			w.Write([]byte(`{"keys":[{"kty":"OKP","crv":"X448"},{},null,1]}`))
+		},
+		"keys that are no JSON":    func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(`<html>`)) },
+		"an answer that ends soon": func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.AnswerKeys(answer)
+			w.refuses(t, w.token(nil), exchange.ErrUnavailable)
+			w.AnswerKeys(nil)
+			w.clock.add(11 * time.Second)
+			w.admits(t, w.token(nil))
+		})
+	}
+}
+
+func TestAnIssuersCertificateMustHold(t *testing.T) {
+	issuer := exchangetest.NewTLS()
+	defer issuer.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := issuer.WriteCA(file); err != nil {
+		t.Fatal(err)
+	}
+	for caFile, kind := range map[string]error{"": exchange.ErrUnavailable, file: nil} {
+		c := exchange.Issuer{URL: issuer.URL(), Audience: exchangetest.Audience, CAFile: caFile, Rules: []exchange.Rule{anyone()}}
+		trust, err := exchange.Open(exchange.Config{Issuers: []exchange.Issuer{c}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := trust.Admit(t.Context(), issuer.Token(time.Now(), nil)); !errors.Is(err, kind) {
+			t.Errorf("caFile %q: got %v, want %v", caFile, err, kind)
+		}
+	}
+}
+
+// TestWatchedKeysFollowTheIssuers: the keys are from a file, as a network would keep the
+// bubble's time from passing.
+func TestWatchedKeysFollowTheIssuers(t *testing.T) {
+	issuer := exchangetest.New()
+	defer issuer.Close()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	write := func() {
+		if err := issuer.WriteKeys(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	synctest.Test(t, func(t *testing.T) {
+		c := exchange.Issuer{URL: issuer.URL(), Audience: exchangetest.Audience, JWKSFile: file, Rules: []exchange.Rule{anyone()}}
+		trust, err := exchange.Open(exchange.Config{Issuers: []exchange.Issuer{c}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { trust.Watch(ctx); close(ended) }()
+		synctest.Wait()
+		old := issuer.Token(time.Now().Add(2*time.Hour), nil)
+		issuer.Rotate(jose.ES256)
+		write()
+		time.Sleep(2 * time.Hour)
+		if _, err := trust.Admit(ctx, old); !errors.Is(err, exchange.ErrInvalid) {
+			t.Errorf("a key that was withdrawn two hours ago: got %v, want %v", err, exchange.ErrInvalid)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		if got := trust.Problems(); len(got) != 1 || got[0].What != "the file of its keys cannot be read" {
+			t.Errorf("got problems %v, want the file's", got)
+		}
+		write()
+		time.Sleep(2 * time.Minute)
+		if got := trust.Problems(); len(got) != 0 {
+			t.Errorf("got problems %v, want none", got)
+		}
+		stop()
+		<-ended
+	})
 }
 
 func TestKeysFromAFileNeedNoIssuer(t *testing.T) {

@@ -93,6 +93,9 @@ func TestAnIssuerThatEverybodyUsesNeedsARuleThatSaysWhose(t *testing.T) {
 		{"environment", exact("production"), false},
 		{"job_workflow_ref", exact("acme/flows/.github/workflows/a.yml@refs/heads/main"), false},
 		{"actor", exact("octocat"), false},
+		{"sub", exact("repo:"), false},
+		{"sub", glob("repo:/**"), false},
+		{"sub", exact("environment:prod"), false},
 	} {
 		rule := anyone()
 		rule.Match = map[string][]exchange.Pattern{c.claim: c.value}
@@ -101,6 +104,35 @@ func TestAnIssuerThatEverybodyUsesNeedsARuleThatSaysWhose(t *testing.T) {
 			if (err == nil) != c.names {
 				t.Errorf("%s %v: got %v, want accepted: %v", c.claim, c.value, err, c.names)
 			}
+		}
+	}
+}
+
+func TestIssuersThatEverybodyUsesAreKnown(t *testing.T) {
+	for _, c := range []struct {
+		url, claim string
+		value      []exchange.Pattern
+		names      bool
+	}{
+		{"https://gitlab.com", "project_path", glob("acme/**"), true},
+		{"https://gitlab.com", "ref_protected", exact("true"), false},
+		{"https://accounts.google.com", "email_verified", exact("true"), false},
+		{"https://accounts.google.com", "sub", exact("1175029834750"), true},
+		{"https://accounts.google.com", "email", glob("*@acme.example"), false},
+		{"https://app.terraform.io", "sub", exact("organization:acme:project:web:workspace:prod:run_phase:apply"), true},
+		{"https://app.terraform.io", "sub", glob("organization:acme:**"), true},
+		{"https://app.terraform.io", "sub", glob("organization:acme**"), false},
+		{"https://app.terraform.io", "terraform_run_phase", exact("apply"), false},
+		{"https://agent.buildkite.com", "organization_slug", exact("acme"), true},
+		{"https://agent.buildkite.com", "build_branch", exact("main"), false},
+		{"https://gitlab.example.com", "ref_protected", exact("true"), true},
+		{"https://accounts.google.com.example", "email_verified", exact("true"), true},
+	} {
+		rule := anyone()
+		rule.Match = map[string][]exchange.Pattern{c.claim: c.value}
+		err := open(exchange.Issuer{URL: c.url, Audience: "keeper", Rules: []exchange.Rule{rule}})
+		if (err == nil) != c.names {
+			t.Errorf("%s, %s %v: got %v, want accepted: %v", c.url, c.claim, c.value, err, c.names)
 		}
 	}
 }

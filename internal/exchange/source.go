@@ -78,7 +78,7 @@ func hostPort(u *url.URL) string {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return net.JoinHostPort(u.Hostname(), port)
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 func readKeyFile(name string) ([]jose.JSONWebKey, error) {
@@ -212,7 +212,8 @@ func (f *fetcher) discover(ctx context.Context) (keysURL string, err error) {
 	return at.String(), nil
 }
 
-// unreached leaves out what the client's error says of the address beside the cause.
+// unreached leaves out what the client's error says of the address beside the cause, and
+// what it quotes of an answer.
 func unreached(err error) error {
 	var outer *url.Error
 	if errors.As(err, &outer) {
@@ -221,5 +222,6 @@ func unreached(err error) error {
 	if errors.Is(err, netguard.ErrForbidden) {
 		return &sourceError{"its keys are at an address that is not public; where that is right, the operator names it in jwksURL", err}
 	}
-	return &sourceError{"it cannot be reached", err}
+	told, _, _ := strings.Cut(err.Error(), `"`)
+	return &sourceError{"it cannot be reached", errors.New(strings.TrimRight(told, " :"))}
 }

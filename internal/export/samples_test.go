@@ -66,6 +66,11 @@ var samples = []sample{
 	{"vault denied", "vault.access", "ci-bot", "openai", 2, "", "10.1.2.3", audit.VaultAccess{Action: "denied", Label: "main"}},
 	{"token issued", "token.issued", "ci-bot", "", 0, "admin token", "127.0.0.1", audit.TokenIssued{
 		JTI: "jti-1", Scopes: []string{"openai:chat", "keeper:scan"}, ExpiresAt: "2027-01-01T00:00:00Z"}},
+	{"token by exchange", "token.issued", "ci-bot", "", 0, "", "10.1.2.3", struct {
+		audit.TokenIssued
+		Exchange audit.Exchange `json:"exchange"`
+	}{audit.TokenIssued{JTI: "jti-2", Scopes: []string{"github:read"}, ExpiresAt: "2027-01-01T00:00:00Z"}, audit.Exchange{
+		Issuer: "https://issuer.example", Rule: "main", Subject: "repo:acme/app:ref:refs/heads/main", TokenID: "6f1f5a2e"}}},
 	{"valid token", "token.validated", "ci-bot", "", 0, "ci-bot", "10.1.2.3", audit.TokenValidated{Valid: true, JTI: "jti-1"}},
 	{"invalid token", "token.validated", "", "", 1, "", "10.1.2.3", audit.TokenValidated{Reason: "token_expired"}},
 	{"token revoked", "token.revoked", "ci-bot", "", 1, "admin token", "127.0.0.1", audit.TokenRevoked{JTI: "jti-1"}},

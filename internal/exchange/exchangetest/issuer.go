@@ -11,7 +11,10 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -38,18 +41,25 @@ type Issuer struct {
 	claimed    string // the issuer that its configuration names; empty: URL
 	keysURL    string // that its configuration names; empty: its own
 	keyFetches int
+	answerKeys http.HandlerFunc // nil: as it should
 	job        map[string]any
 	jobBearer  string
 }
 
 // New starts an issuer that signs by ES256. It must be closed.
-func New() *Issuer {
+func New() *Issuer { return start(httptest.NewServer) }
+
+// NewTLS is New, over TLS by an authority of its own.
+func NewTLS() *Issuer { return start(httptest.NewTLSServer) }
+
+func start(serve func(http.Handler) *httptest.Server) *Issuer {
 	i := &Issuer{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", i.configuration)
 	mux.HandleFunc("GET /keys", i.keys)
 	mux.HandleFunc("GET /job", i.jobToken)
-	i.server = httptest.NewServer(mux)
+	i.server = serve(mux)
+	i.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	i.Rotate(jose.ES256)
 	return i
 }
@@ -106,6 +116,18 @@ func (i *Issuer) Claim(issuer, keysURL string) {
 	i.claimed, i.keysURL = issuer, keysURL
 }
 
+// AnswerKeys makes it answer so when it is asked for its keys; nil: as it should.
+func (i *Issuer) AnswerKeys(answer http.HandlerFunc) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.answerKeys = answer
+}
+
+// WriteCA writes the authority that vouches for it to a file.
+func (i *Issuer) WriteCA(file string) error {
+	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.server.Certificate().Raw}), 0o600)
+}
+
 // KeyFetches counts how often its keys were asked for.
 func (i *Issuer) KeyFetches() int {
 	i.mu.Lock()
@@ -131,10 +153,14 @@ func (i *Issuer) configuration(w http.ResponseWriter, _ *http.Request) {
 	json.NewEncoder(w).Encode(said)
 }
 
-func (i *Issuer) keys(w http.ResponseWriter, _ *http.Request) {
+func (i *Issuer) keys(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.keyFetches++
+	if i.answerKeys != nil {
+		i.answerKeys(w, r)
+		return
+	}
 	if i.down {
 		http.Error(w, "down", http.StatusInternalServerError)
 		return
