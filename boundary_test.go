@@ -47,6 +47,7 @@ var forbidden = map[string][]string{
 	"internal/proxy":        slices.Concat([]string{"internal/vault", "internal/api"}, sql),
 	"internal/api":          slices.Concat([]string{"internal/proxy"}, sql),
 	"internal/server":       nil,
+	"internal/toolsetup":    {"internal/"},
 }
 
 // forTests are imported by tests alone, and reach what they test.
