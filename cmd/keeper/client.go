@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/superinstance/keeper/internal/netguard"
@@ -32,6 +33,21 @@ type client struct {
 	http  *http.Client
 	token string
 	from  string // where the token is from, for people
+
+	// agentSecret is the stored secret of an agent, "" where there is none; nil
+	// where none counts.
+	agentSecret func(id string) (string, error)
+	// own is the newest token that was issued for such a secret; the client bears
+	// it in place of any other.
+	own atomic.Pointer[issued]
+}
+
+// bearer is the token of the client's requests, "" where it has none.
+func (c *client) bearer() string {
+	if own := c.own.Load(); own != nil {
+		return own.Token
+	}
+	return c.token
 }
 
 // connect returns a client for the keeper that flags and environment name,
@@ -49,7 +65,7 @@ func (a *app) connect() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.from = from
+	c.from, c.agentSecret = from, a.storedSecret
 	return c, nil
 }
 
@@ -169,8 +185,8 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) (js
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if token := c.bearer(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	return c.answer(req, out)
 }

@@ -56,11 +56,47 @@ func newTokenIssue(a *app) *cobra.Command {
 	return cmd
 }
 
+// issue issues a token for an agent, as the operator; where there is no token of
+// his that counts, as the agent whose secret this user has. It is safe for
+// concurrent use.
 func (c *client) issue(ctx context.Context, agent string, scopes []string, ttl time.Duration) (issued, any, error) {
+	var refused error
+	if c.token != "" && c.own.Load() == nil {
+		answer, raw, err := c.issueBy(ctx, agent, "", scopes, ttl)
+		var f *failure
+		if !errors.As(err, &f) || f.code != exitUnauthenticated && f.code != exitRefused {
+			return answer, raw, err
+		}
+		refused = err
+	}
+	secret := ""
+	if c.agentSecret != nil && agentID.MatchString(agent) {
+		var err error
+		if secret, err = c.agentSecret(agent); err != nil {
+			return issued{}, nil, err
+		}
+	}
+	if secret == "" && refused != nil {
+		return issued{}, nil, refused
+	}
+	stranger := &client{base: c.base, http: c.http} // the secret alone is to count
+	answer, raw, err := stranger.issueBy(ctx, agent, secret, scopes, ttl)
+	if err == nil {
+		c.own.Store(&answer)
+	}
+	return answer, raw, err
+}
+
+// issueBy issues a token for an agent that proves itself by its secret, or, with
+// none, on the client's own authority.
+func (c *client) issueBy(ctx context.Context, agent, secret string, scopes []string, ttl time.Duration) (issued, any, error) {
 	if ttl <= 0 {
 		return issued{}, nil, usagef("--ttl must be above zero, such as 1h or 30m")
 	}
 	in := map[string]any{"agentId": agent, "ttlHours": ttl.Hours()}
+	if secret != "" {
+		in["agentSecret"] = secret
+	}
 	if scopes != nil {
 		in["scopes"] = scopes
 	}
