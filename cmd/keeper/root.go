@@ -42,7 +42,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newDev(a), newServe(a), newDemo(a), newRun(a),
 		newAgent(a), newToken(a), newSecret(a), newProviders(a), newAudit(a), newExplain(a), newScan(a), newKey(a),
-		newSetup(a), newCredentialHelper(a),
+		newSetup(a), newCredentialHelper(a), newCA(a),
 		newStatus(a), newVersion(a),
 	)
 	root.Version = version()
