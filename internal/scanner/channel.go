@@ -20,6 +20,7 @@ type channel struct {
 	parts     []part // those that are not decided on, in order
 	judged    int    // findings that are described
 	used      uint64 // the last event that it grew by
+	grew      int    // bytes of its last delta
 
 	last  uint64 // the hash of its last delta
 	times int    // how often that came in a row
@@ -94,7 +95,7 @@ func (c *channel) end() error {
 
 // add adds a delta to the text.
 func (c *channel) add(ev *event, delta int, text []byte) error {
-	c.used = c.events.clock
+	c.used, c.grew = c.events.clock, len(text)
 	if len(c.parts) == 0 && c.text.quick(text, c.events.openings) {
 		return nil
 	}
