@@ -22,6 +22,9 @@ type CallSpec struct {
 	// Tunnel says that it is a connection to pass on unread; the fields of a
 	// request are of no account then.
 	Tunnel bool
+	// TwoWay says that messages follow which nobody has seen yet, as those of a
+	// WebSocket do: the call can act, whatever its method says.
+	TwoWay bool
 }
 
 // methodConnect is the method of a tunnel alone.
@@ -139,6 +142,9 @@ func methodReadings(spec CallSpec, q query) ([]string, error) {
 		return nil, &Denied{Code: CodeScopeDenied, Message: "method " + upper + " is not passed on: its answer could hold the credential"}
 	}
 	others := []string{upper}
+	if spec.TwoWay {
+		others = append(others, http.MethodPost)
+	}
 	for name, values := range spec.Header {
 		if isMethodHeader(headerName(name)) {
 			others = append(others, overrides(values)...)

@@ -141,3 +141,29 @@ func TestWiderScopesAllowEveryCallOfThePermissions(t *testing.T) {
 		}
 	}
 }
+
+func TestCallWhoseMessagesFollowIsNoMereRead(t *testing.T) {
+	c, err := policy.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range []struct {
+		path, scope string
+		want        bool
+	}{
+		{"/v1/realtime", "openai:realtime", true},
+		{"/v1/realtime", "openai:read", false},
+		{"/v1/realtime", "openai:*", true},
+		{"/v1/responses", "openai:chat", true},
+		{"/v1/other", "openai:read", false},
+	} {
+		call, err := policy.NewCall(policy.CallSpec{Provider: "openai", Method: "GET", EscapedPath: one.path, TwoWay: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Authorize(claimsOf(t, one.scope), call)
+		if (err == nil) != one.want {
+			t.Errorf("a WebSocket to %s with %s: got %v, want it to pass: %v", one.path, one.scope, err, one.want)
+		}
+	}
+}
