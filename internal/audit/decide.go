@@ -106,6 +106,7 @@ type Outcome struct {
 	DurationMS    int64
 	Findings      []Finding // what was redacted or seen in the response
 	Redacted      bool
+	Traffic       *Traffic // of a call whose messages streamed; nil of others
 }
 
 // Finish writes the outcome of the call that r stands for, whether or not ctx
@@ -128,6 +129,6 @@ func (l *Log) Finish(ctx context.Context, r Receipt, o Outcome) error {
 	}
 	return l.later(ctx, ProxyResponse{
 		Agent: agent, Provider: provider, Outcome: o.Outcome, Code: o.Code, Status: o.Status,
-		ResponseBytes: o.ResponseBytes, DurationMS: o.DurationMS, Findings: o.Findings, Risk: risk,
+		ResponseBytes: o.ResponseBytes, DurationMS: o.DurationMS, Findings: o.Findings, Traffic: o.Traffic, Risk: risk,
 	}, r.seq)
 }

@@ -50,6 +50,7 @@ type Call struct {
 	Mode         string   `json:"mode"` // "transparent", "envelope", "forward" or "tunnel"
 	RequestBytes int64    `json:"requestBytes"`
 	Carriers     []string `json:"carriers,omitempty"` // where credentials came off, by name
+	Stream       string   `json:"stream,omitempty"`   // "websocket" or "grpc": what it brings is scanned as it comes, after the decision
 }
 
 // ProxyRequest is the decision on a proxied call, written before any effect.
@@ -82,7 +83,16 @@ type ProxyResponse struct {
 	ResponseBytes int64     `json:"responseBytes"`
 	DurationMS    int64     `json:"durationMs"`
 	Findings      []Finding `json:"findings,omitempty"`
+	Traffic       *Traffic  `json:"traffic,omitempty"`
 	Risk          int       `json:"-"`
+}
+
+// Traffic is what went through a call whose messages stream both ways.
+type Traffic struct {
+	RequestBytes     int64 `json:"requestBytes"`     // of messages, to the provider
+	MessagesSent     int64 `json:"messagesSent"`     // to the provider
+	MessagesReceived int64 `json:"messagesReceived"` // by the agent
+	CloseCode        int   `json:"closeCode,omitempty"`
 }
 
 func (e ProxyResponse) describe() facts {

@@ -19,6 +19,12 @@ const (
 	unreadMode  = "tunnel"
 )
 
+// The streams: calls whose messages pass both ways after the decision.
+const (
+	webSocket = "websocket"
+	grpc      = "grpc"
+)
+
 // call is one call, whatever way it came in. The way in fills it and hands it
 // to the pipeline.
 type call struct {
@@ -41,6 +47,9 @@ type call struct {
 	header   http.Header // without the agent's credentials
 	taken    taken       // those credentials
 
+	stream  string   // one of the streams, whose body is not read before the call is decided; empty of others
+	upgrade *upgrade // of a WebSocket
+
 	body     io.Reader
 	declared int64 // the body's length; -1 where unknown
 	trailer  func() http.Header
@@ -62,6 +71,7 @@ func newCall(r *http.Request) *call {
 		header: r.Header.Clone(), body: wire{r.Body}, declared: r.ContentLength,
 		trailer: func() http.Header { return outgoingTrailer(r.Trailer) },
 	}
+	c.takeUpgrade(r)
 	c.taken.takeHeaders(c.header)
 	outgoing(c.header)
 	c.rawQuery = c.taken.takeParameter(r.URL.RawQuery, "key", "query")
@@ -97,5 +107,6 @@ func peer(r *http.Request) string {
 func (p *Proxy) record(c *call) audit.Call {
 	return audit.Call{
 		Method: p.shownMethod(c.method), Host: p.shownHost(c.site), Path: c.shown, Mode: c.mode, RequestBytes: c.sent, Carriers: c.taken.names,
+		Stream: c.stream,
 	}
 }

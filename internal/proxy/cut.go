@@ -18,6 +18,7 @@ func soon() time.Time { return time.Now().Add(cutGrace) }
 // interruptions are the sentences for calls that were ended from outside.
 var interruptions = map[string]string{
 	codeTokenRevoked: "the token was revoked while the call was under way",
+	codeTokenExpired: "the token has expired",
 	codeStopping:     "keeper is stopping",
 	codeAgentGone:    "the caller hung up",
 }
@@ -27,6 +28,8 @@ func (p *Proxy) interruption(ctx context.Context) string {
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, auth.ErrTokenRevoked):
 		return codeTokenRevoked
+	case errors.Is(cause, auth.ErrTokenExpired):
+		return codeTokenExpired
 	case errors.Is(cause, errStopping):
 		return codeStopping
 	}
@@ -38,7 +41,7 @@ func outcomeOf(code string) string {
 	switch code {
 	case codeAgentGone:
 		return "agent_gone"
-	case codeTokenRevoked, codeStopping, codeRedactionFails:
+	case codeTokenRevoked, codeTokenExpired, codeStopping, codeRedactionFails, codeSecret:
 		return "cut"
 	}
 	return "failed"

@@ -44,6 +44,9 @@ func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.Res
 		return result{refusal: p.refused(ctx, c, no)}
 	}
 	defer p.auth.Live(claims, cut)()
+	if c.stream != "" {
+		defer expires(claims, cut)()
+	}
 
 	// This agent may make this call.
 	grant, in, no := p.authorize(ctx, c, claims)
@@ -203,7 +206,13 @@ func (p *Proxy) authorize(ctx context.Context, c *call, claims auth.Claims) (pol
 	if err != nil {
 		return policy.Grant{}, in, denied(err)
 	}
+	if no := c.fault(); no != nil {
+		return policy.Grant{}, in, no
+	}
 	if catalogue.NeedsBody(asked) {
+		if c.stream != "" {
+			return policy.Grant{}, in, refuse(codeBadRequest, "what this call may do is told by its body, which must not stream")
+		}
 		if no := p.read(ctx, c, in); no != nil {
 			return policy.Grant{}, in, no
 		}
@@ -231,13 +240,13 @@ func denied(err error) *refusal {
 
 // scan reads what is left of the request and looks for secrets in all of it.
 func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Finding, *refusal) {
-	if in.body == nil && !c.unread {
+	if in.body == nil && !c.unread && c.stream == "" {
 		if no := p.read(ctx, c, in); no != nil {
 			return nil, no
 		}
 	}
 	head := c.header
-	if t := c.trailer(); len(t) > 0 {
+	if t := c.trailer(); len(t) > 0 && c.stream == "" {
 		head = head.Clone()
 		for name, values := range t {
 			head[name] = append(head[name], values...)
@@ -293,9 +302,14 @@ func (p *Proxy) request(ctx context.Context, c *call, route policy.Route, b *bod
 	setPath(&u, route.BaseURL.EscapedPath(), withoutFront(c.path, route.Strip))
 	u.RawQuery = c.rawQuery
 	req := &http.Request{
-		Method: c.method, URL: &u, Host: u.Host, Header: c.header, Trailer: c.trailer(),
+		Method: c.method, URL: &u, Host: u.Host, Header: c.header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
+	if c.stream != "" {
+		c.begin(req)
+		return req.WithContext(ctx)
+	}
+	req.Trailer = c.trailer()
 	if b.size > 0 || len(req.Trailer) > 0 {
 		req.Body = b.open()
 		req.GetBody = func() (io.ReadCloser, error) { return b.open(), nil }

@@ -53,6 +53,8 @@ type Config struct {
 	Authority Authority
 
 	MaxBodyBytes          int64         // of a request; 0: 64 MiB
+	MaxMessageBytes       int64         // of a WebSocket or gRPC; 0: 16 MiB
+	IdlePing              time.Duration // a WebSocket's silence before keeper asks a side for a sign of life; 0: 30 s
 	SpoolBytes            int64         // that all spooled bodies may take together; 0: 4 GiB
 	SpoolDir              string        // for bodies over 1 MiB, encrypted; empty: the system's
 	ResponseHeaderTimeout time.Duration // a provider's silence before its answer begins; 0: 10 minutes
@@ -63,23 +65,25 @@ type Config struct {
 
 // Proxy serves calls to providers. It is safe for concurrent use.
 type Proxy struct {
-	auth      *auth.Authority
-	failures  *auth.Failures
-	catalogue func() *policy.Catalogue
-	scanner   *scanner.Scanner
-	vault     Vault
-	audit     *audit.Log
-	dialer    *netguard.Dialer
-	transport http.RoundTripper
-	authority Authority
-	tunnels   *Tunnels // nil without an authority
-	maxBody   int64
-	bodyWait  time.Duration
-	spool     spool
-	docs      string
-	logger    *slog.Logger
-	flights   *flights
-	buffers   sync.Pool // of *[]byte, to copy answers with
+	auth       *auth.Authority
+	failures   *auth.Failures
+	catalogue  func() *policy.Catalogue
+	scanner    *scanner.Scanner
+	vault      Vault
+	audit      *audit.Log
+	dialer     *netguard.Dialer
+	transport  http.RoundTripper
+	authority  Authority
+	tunnels    *Tunnels // nil without an authority
+	maxBody    int64
+	maxMessage int64
+	idle       time.Duration
+	bodyWait   time.Duration
+	spool      spool
+	docs       string
+	logger     *slog.Logger
+	flights    *flights
+	buffers    sync.Pool // of *[]byte, to copy answers with
 }
 
 // New returns a Proxy. The addresses that the operator named are read from the
@@ -96,6 +100,13 @@ func New(c Config) (*Proxy, error) {
 	}
 	if p.maxBody <= 0 {
 		p.maxBody = defaultMaxBody
+	}
+	p.maxMessage, p.idle = c.MaxMessageBytes, c.IdlePing
+	if p.maxMessage <= 0 {
+		p.maxMessage = defaultMaxMessage
+	}
+	if p.idle <= 0 {
+		p.idle = defaultIdle
 	}
 	if p.bodyWait <= 0 {
 		p.bodyWait = defaultBodyWait

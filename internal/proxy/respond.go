@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,9 +30,11 @@ type answer struct {
 	status   int
 	bytes    int64
 	findings []scanner.Finding
-	refusal  *refusal // instead of it; nothing was sent yet
-	cut      bool     // it broke off
-	told     bool     // and an error event was sent to say so
+	seen     []scanner.Finding // in what the agent sent after the decision
+	traffic  *audit.Traffic    // of a call whose messages streamed
+	refusal  *refusal          // instead of it; nothing was sent yet
+	cut      bool              // it broke off
+	told     bool              // and an error event was sent to say so
 }
 
 // respond brings the provider's answer to the caller: headers, body and
@@ -39,6 +42,9 @@ type answer struct {
 func (p *Proxy) respond(ctx context.Context, w http.ResponseWriter, c *call, resp *http.Response) answer {
 	d := &delivery{proxy: p, ctx: ctx, to: w, call: c, resp: resp}
 	d.answer.status = resp.StatusCode
+	if resp.StatusCode == http.StatusSwitchingProtocols && c.upgrade != nil {
+		return d.speak()
+	}
 	if resp.StatusCode < http.StatusOK {
 		return d.refuse(codeInvalid, "the provider's answer has no final status, or switched protocols unasked")
 	}
@@ -255,7 +261,8 @@ func (p *Proxy) finish(ctx context.Context, c *call, receipt audit.Receipt, a an
 	}
 	err := p.audit.Finish(ctx, receipt, audit.Outcome{
 		Outcome: a.outcome, Code: a.code, Status: a.status, ResponseBytes: a.bytes,
-		DurationMS: time.Since(start).Milliseconds(), Findings: p.recorded(a.findings), Redacted: redacted,
+		DurationMS: time.Since(start).Milliseconds(), Findings: p.recorded(slices.Concat(a.seen, a.findings)), Redacted: redacted,
+		Traffic: a.traffic,
 	})
 	if err != nil {
 		p.logger.Error("recording an outcome", "requestId", c.id, "error", err)

@@ -53,6 +53,9 @@ func (p *Proxy) reverse(w http.ResponseWriter, r *http.Request, name, path strin
 // serve takes a call through the pipeline and answers its caller.
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, c *call) {
 	w.Header().Set("Keeper-Request-Id", c.id)
+	if c.upgrade != nil && c.upgrade.fault != "" {
+		w.Header().Set("Sec-Websocket-Version", webSocketVersion) // which it must say (RFC 6455, 4.4)
+	}
 
 	// A call is in flight from before its token is looked at, so that keeper
 	// does not stop between the decision and its outcome.
@@ -106,7 +109,7 @@ func (c *call) spec() policy.CallSpec {
 	return policy.CallSpec{
 		Provider: c.provider, Label: c.label, Method: c.method,
 		EscapedPath: c.path, RawQuery: c.rawQuery, Header: c.header,
-		Site: c.site, Prefix: c.prefix, Tunnel: c.unread,
+		Site: c.site, Prefix: c.prefix, Tunnel: c.unread, TwoWay: c.stream != "",
 	}
 }
 

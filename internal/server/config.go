@@ -74,6 +74,12 @@ type Config struct {
 
 	// MaxBodyBytes is the largest request body. Zero: 64 MiB.
 	MaxBodyBytes int64
+	// MaxMessageBytes is the largest message of a WebSocket or of gRPC, either way.
+	// Zero: 16 MiB.
+	MaxMessageBytes int64
+	// IdlePing is after how long a silence keeper asks a side of a WebSocket for a
+	// sign of life; one that gives none three times is taken for gone. Zero: 30 s.
+	IdlePing time.Duration
 	// ResponseHeaderTimeout is how long a provider may be silent before its
 	// answer begins. Zero: 10 minutes.
 	ResponseHeaderTimeout time.Duration

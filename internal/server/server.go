@@ -272,7 +272,7 @@ func (s *Server) openHandlers(context.Context) error {
 	s.proxy, err = proxy.New(proxy.Config{
 		Authority: authority,
 		Auth:      s.auth, Failures: failures, Catalogue: current, Scanner: found, Vault: s.vault, Audit: s.log,
-		MaxBodyBytes: s.config.MaxBodyBytes, SpoolDir: spool,
+		MaxBodyBytes: s.config.MaxBodyBytes, MaxMessageBytes: s.config.MaxMessageBytes, IdlePing: s.config.IdlePing, SpoolDir: spool,
 		ResponseHeaderTimeout: s.config.ResponseHeaderTimeout, Logger: s.config.Logger,
 	})
 	if err != nil {
