@@ -14,6 +14,7 @@ const (
 	RefusalUniversal = "universal" // one JSON body that most SDKs show
 	RefusalSlack     = "slack"     // HTTP 200 and {"ok":false,"error":code}
 	RefusalGit       = "git"       // text/plain
+	RefusalGRPC      = "grpc"      // of every call of gRPC, and of no others: no definition says it
 )
 
 // The dialect of a provider's event streams, in which a cut is announced.

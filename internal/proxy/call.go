@@ -47,8 +47,9 @@ type call struct {
 	header   http.Header // without the agent's credentials
 	taken    taken       // those credentials
 
-	stream  string   // one of the streams, whose body is not read before the call is decided; empty of others
-	upgrade *upgrade // of a WebSocket
+	stream  string      // one of the streams, whose body is not read before the call is decided; empty of others
+	upgrade *upgrade    // of a WebSocket
+	remote  *remoteCall // of gRPC
 
 	body     io.Reader
 	declared int64 // the body's length; -1 where unknown
@@ -74,6 +75,7 @@ func newCall(r *http.Request) *call {
 	c.takeUpgrade(r)
 	c.taken.takeHeaders(c.header)
 	outgoing(c.header)
+	c.takeGRPC(r)
 	c.rawQuery = c.taken.takeParameter(r.URL.RawQuery, "key", "query")
 	return c
 }

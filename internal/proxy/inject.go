@@ -26,7 +26,11 @@ func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, receipt audi
 	}
 	informs := &informer{to: w, redact: func(h http.Header) { p.scanner.RedactHeader(h) }}
 	keyed = keyed.WithContext(httptrace.WithClientTrace(keyed.Context(), &httptrace.ClientTrace{Got1xxResponse: informs.hand}))
-	resp, err := p.transport.RoundTrip(keyed)
+	transport := p.transport
+	if req.ProtoMajor == 2 {
+		transport = p.remote
+	}
+	resp, err := transport.RoundTrip(keyed)
 	informs.stop()
 	if resp != nil {
 		resp.Request = req
@@ -78,9 +82,12 @@ func (i *informer) stop() {
 // quote what the provider sent, so its text goes nowhere.
 func (p *Proxy) forwardFailed(ctx context.Context, c *call, err error) *refusal {
 	var timeout interface{ Timeout() bool }
+	no := c.remote.refusal()
 	switch {
 	case ctx.Err() != nil:
 		return refuse(p.interruption(ctx), "the call was ended before the provider answered")
+	case no != nil:
+		return no
 	case errors.Is(err, errInject):
 		p.logger.Error("injecting a credential", "requestId", c.id, "error", err)
 		return refuse(codeNoCredential, "the credential could not be used; an operator finds the reason in keeper's log")

@@ -89,6 +89,7 @@ func (p *Proxy) exchange(ctx context.Context, w http.ResponseWriter, c *call, re
 		if value := recover(); value != nil {
 			p.panicked(c, value)
 		}
+		c.remote.account(&back)
 		p.finish(ctx, c, receipt, back, start)
 		r = result{refusal: back.refusal, cut: back.cut, told: back.told, findings: back.findings}
 	}()
@@ -306,7 +307,7 @@ func (p *Proxy) request(ctx context.Context, c *call, route policy.Route, b *bod
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	if c.stream != "" {
-		c.begin(req)
+		p.begin(ctx, c, req)
 		return req.WithContext(ctx)
 	}
 	req.Trailer = c.trailer()

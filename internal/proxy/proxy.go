@@ -74,7 +74,8 @@ type Proxy struct {
 	dialer     *netguard.Dialer
 	transport  http.RoundTripper
 	authority  Authority
-	tunnels    *Tunnels // nil without an authority
+	tunnels    *Tunnels          // nil without an authority
+	remote     http.RoundTripper // of gRPC
 	maxBody    int64
 	maxMessage int64
 	idle       time.Duration
@@ -126,6 +127,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.dialer = netguard.New(c.Catalogue().OperatorNamed())
 	p.transport = newTransport(p.dialer, c.ResponseHeaderTimeout)
+	p.remote = newRemoteTransport(p.dialer, c.ResponseHeaderTimeout)
 	if c.Authority != nil {
 		p.authority, p.tunnels = c.Authority, newTunnels(c.Authority)
 	}
@@ -146,6 +148,16 @@ func newTransport(dialer *netguard.Dialer, headerWait time.Duration) *http.Trans
 		ReadBufferSize:         32 << 10,
 		WriteBufferSize:        32 << 10,
 	}
+}
+
+// newRemoteTransport speaks HTTP/2 alone, which gRPC needs: to an address in clear,
+// which its operator has named, by prior knowledge.
+func newRemoteTransport(dialer *netguard.Dialer, headerWait time.Duration) *http.Transport {
+	t := newTransport(dialer, headerWait)
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP2(true)
+	t.Protocols.SetUnencryptedHTTP2(true)
+	return t
 }
 
 // Stop refuses new calls, waits for those in flight until ctx ends, and then

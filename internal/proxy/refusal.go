@@ -130,6 +130,8 @@ func (p *Proxy) universalBody(r *refusal, requestID string) []byte {
 func (p *Proxy) writeRefusal(w http.ResponseWriter, c *call, r *refusal) {
 	refusalHeaders(w.Header(), r)
 	switch p.refusalShape(c) {
+	case policy.RefusalGRPC:
+		writeGRPC(w, r)
 	case policy.RefusalSlack:
 		p.writeSlack(w, r)
 	case policy.RefusalGit:

@@ -51,6 +51,9 @@ func (p *Proxy) respond(ctx context.Context, w http.ResponseWriter, c *call, res
 	coding := strings.Join(resp.Header.Values("Content-Encoding"), ",") // though Connection name it
 	fromProvider(resp.Header)
 	d.note(p.scanner.RedactHeader(resp.Header))
+	if c.remote != nil && isGRPC(resp.Header) && !encoded(coding) {
+		return d.remote()
+	}
 	if !hasBody(c.method, resp.StatusCode) {
 		d.head()
 		return d.complete()

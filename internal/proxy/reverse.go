@@ -94,6 +94,9 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, c *call) {
 // refusalShape is how a refusal of this call must look, also where nothing is
 // decided yet.
 func (p *Proxy) refusalShape(c *call) string {
+	if c.stream == grpc { // whatever the provider's other clients show
+		return policy.RefusalGRPC
+	}
 	if c.route.Refusal != "" {
 		return c.route.Refusal
 	}

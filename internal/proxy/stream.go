@@ -17,13 +17,19 @@ func (c *call) fault() *refusal {
 	if c.upgrade != nil && c.upgrade.fault != "" {
 		return refuse(codeBadRequest, c.upgrade.fault)
 	}
+	if c.remote != nil {
+		return c.remote.fault
+	}
 	return nil
 }
 
 // begin makes of a request one whose messages stream.
-func (c *call) begin(req *http.Request) {
+func (p *Proxy) begin(ctx context.Context, c *call, req *http.Request) {
 	if c.upgrade != nil {
 		c.upgrade.ask(req.Header)
+	}
+	if c.remote != nil {
+		c.remote.begin(p, req, func(found []scanner.Finding) { p.blocked(ctx, c, found) })
 	}
 }
 
