@@ -100,11 +100,17 @@ type ForwardConfig struct {
 type LimitsConfig struct {
 	// BodyBytes is the largest request body, 64 MiB by default.
 	BodyBytes int64 `yaml:"bodyBytes"`
+	// MessageBytes is the largest message of a WebSocket or of gRPC, either way,
+	// 16 MiB by default.
+	MessageBytes int64 `yaml:"messageBytes"`
 	// AuthFailuresPerSecond is how many failed authentications one address may
 	// make in a second, 200 by default.
 	AuthFailuresPerSecond int `yaml:"authFailuresPerSecond"`
 	// ResponseHeader is how long a provider may think, 10m by default.
 	ResponseHeader time.Duration `yaml:"responseHeader"`
+	// IdlePing is after how long a silence a side of a WebSocket is asked for a sign
+	// of life, 30s by default.
+	IdlePing time.Duration `yaml:"idlePing"`
 	// Stop is how long streams may go on once keeper is told to stop, 30s by
 	// default.
 	Stop time.Duration `yaml:"stop"`
@@ -195,7 +201,7 @@ func (c Config) check() error {
 		name  string
 		value int64
 	}{
-		{"bodyBytes", c.Limits.BodyBytes}, {"authFailuresPerSecond", int64(c.Limits.AuthFailuresPerSecond)},
+		{"bodyBytes", c.Limits.BodyBytes}, {"messageBytes", c.Limits.MessageBytes}, {"idlePing", int64(c.Limits.IdlePing)}, {"authFailuresPerSecond", int64(c.Limits.AuthFailuresPerSecond)},
 		{"responseHeader", int64(c.Limits.ResponseHeader)}, {"stop", int64(c.Limits.Stop)},
 	} {
 		if limit.value < 0 {

@@ -83,7 +83,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		Registration: registration, DefaultScopes: scopes,
 		Providers: c.Providers, ProviderURLs: c.ProviderURLs, ProviderListen: c.ProviderListen,
 		Imports:      a.secretVariables(),
-		MaxBodyBytes: c.Limits.BodyBytes, AuthFailuresPerSecond: c.Limits.AuthFailuresPerSecond,
+		MaxBodyBytes: c.Limits.BodyBytes, MaxMessageBytes: c.Limits.MessageBytes, IdlePing: c.Limits.IdlePing, AuthFailuresPerSecond: c.Limits.AuthFailuresPerSecond,
 		ResponseHeaderTimeout: c.Limits.ResponseHeader, StopTimeout: c.Limits.Stop,
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
 		Version: version(), Logger: logger,
