@@ -47,8 +47,9 @@ async function launch(command, args, env, before) {
   return self;
 }
 
-// start brings a keeper and a provider up for the tests of one file.
-export async function start() {
+// start brings a keeper and a provider up for the tests of one file. env has further
+// variables of keeper's.
+export async function start({ env: more = {} } = {}) {
   const keys = Object.fromEntries(vendors.map((vendor) => [vendor, newKey(vendor)]));
   const folder = await mkdtemp(join(tmpdir(), 'keeper-clients-'));
   const provider = await launch(binary('provider'), ['-watch-stdin', '-git', join(folder, 'git')],
@@ -59,7 +60,7 @@ export async function start() {
     env[`KEEPER_PROXY_${vendor.toUpperCase()}_URL`] = `${provider.url}/${vendor}`;
     env[`KEEPER_SECRET_${vendor.toUpperCase()}_API_KEY`] = keys[vendor];
   }
-  const keeper = await launch(binary('keeper'), ['serve'], env, 'listens on ');
+  const keeper = await launch(binary('keeper'), ['serve'], { ...env, ...more }, 'listens on ');
   const world = new World({ keys, folder, provider, keeper, admin });
   after(() => world.finish());
   return world;
