@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	rpc "google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/interop"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/keepertest"
 	"github.com/superinstance/keeper/internal/keepertest/fake"
+	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/server"
 )
 
@@ -80,6 +83,7 @@ func newRemoteTest(t *testing.T, service testgrpc.TestServiceServer, opts ...kee
 	go s.Serve(at)
 	t.Cleanup(s.Stop)
 	r.Keeper = keepertest.Start(t, append(opts, keepertest.Configured(func(c *server.Config) {
+		c.Providers = []policy.Provider{{Name: "acme", BaseURL: "https://grpc.acme.example"}}
 		c.ProviderURLs["acme"] = "http://" + at.Addr().String()
 		c.ProviderListen = map[string]string{"acme": "127.0.0.1:0"}
 	}))...)
@@ -308,4 +312,23 @@ func TestRemoteServiceThatIsGoneIsUnavailable(t *testing.T) {
 	defer cancel()
 	_, err = testgrpc.NewTestServiceClient(conn).EmptyCall(ctx, &testgrpc.Empty{})
 	gone.wantStatus(err, codes.Unavailable, "could not be reached")
+}
+
+func TestRemoteCallsThroughTheProxyAreScannedToo(t *testing.T) {
+	r := newRemoteTest(t, nil)
+	c := newProxied(t, r.Keeper, r.Token(t, "worker", "acme:write"))
+	conn, err := rpc.NewClient("passthrough:///grpc.acme.example:443",
+		rpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: c.roots})), rpc.WithNoProxy(),
+		rpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			tunnel, _ := c.tunnel(t, "grpc.acme.example:443")
+			return tunnel, nil
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := testgrpc.NewTestServiceClient(conn)
+	interop.DoPingPong(t.Context(), client)
+	_, err = client.UnaryCall(t.Context(), &testgrpc.SimpleRequest{Payload: body("with " + fake.NewKey("github"))})
+	r.wantStatus(err, codes.PermissionDenied, "github-pat")
 }

@@ -416,3 +416,24 @@ func TestProviderThatDoesNotReadHoldsTheAgentBackAndFillsNoMemory(t *testing.T) 
 		t.Errorf("the provider got it %v, want 24 messages", err)
 	}
 }
+
+func TestWebSocketsThroughTheProxyAreScannedToo(t *testing.T) {
+	s := newSocketTest(t, nil)
+	c := newProxied(t, s.Keeper, s.token)
+	for _, h2 := range []bool{false, true} {
+		conn, _, err := websocket.Dial(t.Context(), "wss://api.openai.com"+realtime, &websocket.DialOptions{HTTPClient: c.client(t, h2)})
+		if err != nil {
+			t.Fatalf("connecting: got %v, want a WebSocket", err)
+		}
+		s.send(conn, websocket.MessageText, "hello")
+		s.want(conn, websocket.MessageText, "hello")
+		s.send(conn, websocket.MessageText, "with "+fake.NewKey("github"))
+		s.wantClosed(conn, websocket.StatusPolicyViolation, "github-pat")
+		<-s.ended
+	}
+	for _, e := range s.AwaitAudit(t, "event=proxy.request", 2) {
+		if e.Details["mode"] != "forward" || e.Details["stream"] != "websocket" {
+			t.Errorf("decision: got %v, want a forwarded WebSocket", e.Details)
+		}
+	}
+}
