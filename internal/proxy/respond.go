@@ -51,7 +51,10 @@ func (p *Proxy) respond(ctx context.Context, w http.ResponseWriter, c *call, res
 	coding := strings.Join(resp.Header.Values("Content-Encoding"), ",") // though Connection name it
 	fromProvider(resp.Header)
 	d.note(p.scanner.RedactHeader(resp.Header))
-	if c.remote != nil && isGRPC(resp.Header) && !encoded(coding) {
+	if c.remote != nil && isGRPC(resp.Header) {
+		if encoded(coding) {
+			return d.refuse(codeInvalid, "the provider's answer is encoded as a whole, which gRPC is not")
+		}
 		return d.remote()
 	}
 	if !hasBody(c.method, resp.StatusCode) {

@@ -246,7 +246,7 @@ func (s *socket) listen(stop <-chan struct{}) {
 				s.fail(s.broken(one))
 				return
 			}
-			_ = one.ping(nil) // what cannot be written to is not heard of either
+			go one.ping(nil) // which may wait for a side that does not read
 		}
 	}
 }

@@ -371,3 +371,30 @@ func TestAgentThatHangsUpLeavesTheProvider(t *testing.T) {
 	}
 	s.wantOutcome("agent_gone", "agent_gone")
 }
+
+func TestRevocationEndsAWebSocketWhoseAgentDoesNotRead(t *testing.T) {
+	flooded := make(chan struct{})
+	s := newSocketTest(t, func(ctx context.Context, conn *websocket.Conn) error {
+		message := bytes.Repeat([]byte("plain words "), 5000)
+		for n := 0; ; n++ {
+			if n == 20 {
+				close(flooded)
+			}
+			if err := conn.Write(ctx, websocket.MessageText, message); err != nil {
+				return err
+			}
+		}
+	})
+	a, _ := s.raw(nil)
+	if tcp, ok := a.Conn.(*net.TCPConn); ok {
+		tcp.SetReadBuffer(4 << 10)
+	}
+	<-flooded
+	if status, _ := s.Admin(t, http.MethodPost, "/auth/revoke", map[string]any{"token": s.token}); status != http.StatusOK {
+		t.Fatalf("revoking: got %d", status)
+	}
+	if err := <-s.ended; err == nil {
+		t.Error("the provider was not left")
+	}
+	s.wantOutcome("cut", "token_revoked")
+}
