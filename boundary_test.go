@@ -44,6 +44,8 @@ var forbidden = map[string][]string{
 	"internal/sink":         slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/vault":        {"internal/proxy", "internal/api", "internal/scanner"},
 	"internal/netguard":     {"internal/"},
+	"internal/relay":        {"internal/"},
+	"internal/isolate":      {"internal/"},
 	"internal/proxy":        slices.Concat([]string{"internal/vault", "internal/api"}, sql),
 	"internal/api":          slices.Concat([]string{"internal/proxy"}, sql),
 	"internal/server":       nil,
