@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/signal"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -42,4 +43,22 @@ func exitCode(state *os.ProcessState) int {
 		return 128 + int(status.Signal())
 	}
 	return state.ExitCode()
+}
+
+// keepForeground returns what makes this process's group the terminal's foreground
+// again, where it was before: a shell that is run takes the terminal for itself.
+func keepForeground() (restore func()) {
+	if !inForeground() {
+		return func() {}
+	}
+	return func() {
+		tty, err := os.Open("/dev/tty")
+		if err != nil {
+			return // the terminal is gone
+		}
+		defer tty.Close()
+		signal.Ignore(syscall.SIGTTOU) // which one in the background gets for this
+		defer signal.Reset(syscall.SIGTTOU)
+		_ = unix.IoctlSetPointerInt(int(tty.Fd()), unix.TIOCSPGRP, syscall.Getpgrp()) // nobody has it, then
+	}
 }

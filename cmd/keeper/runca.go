@@ -2,11 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/x509"
+	_ "embed"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // systemRoots are where systems keep the authorities that they trust, as one
@@ -18,44 +26,117 @@ var systemRoots = []string{
 	"/etc/ssl/cert.pem",                                 // Alpine, BSD, macOS
 }
 
-// trustVariables name a file that replaces what a program trusts; of Node's
-// alone, the file comes on top.
+// trustVariables name a file that replaces what a program trusts.
 var trustVariables = []string{
-	"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+	"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "DENO_CERT", "PIP_CERT",
+	"CARGO_HTTP_CAINFO", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NIX_SSL_CERT_FILE",
 }
 
-// trust makes the command trust the authority in the PEM file ca beside all
-// that it trusts anyway, by a bundle in a folder that the caller removes.
-func (e *childEnv) trust(ca, folder string) error {
-	own, err := os.ReadFile(ca)
+// nodeTrust names a file that comes on top of what Node.js trusts.
+const nodeTrust = "NODE_EXTRA_CA_CERTS"
+
+const maxAuthorityBytes = 1 << 20
+
+// proxyAuthority returns the certificate by which keeper, as a proxy, vouches for the
+// hosts that it stands in for, in PEM; nil where this keeper is no proxy.
+func (c *client) proxyAuthority(ctx context.Context) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.String()+"/ca.pem", nil)
 	if err != nil {
-		return fmt.Errorf("reading the certificate authority: %w", err)
+		return nil, fmt.Errorf("making the request: %w", err)
 	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAuthorityBytes))
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if resp.StatusCode == http.StatusNotFound {
+		return nil, nil
+	}
+	block, _ := pem.Decode(text)
+	if resp.StatusCode != http.StatusOK || block == nil {
+		return nil, c.noKeeper(resp)
+	}
+	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+		return nil, c.noKeeper(resp)
+	}
+	return text, nil
+}
+
+// trust makes the command trust the authority beside all that it trusts anyway, by
+// bundles in a folder that the caller removes.
+func (e *childEnv) trust(authority []byte, folder string) error {
+	bundles := map[string]string{} // by the file that says what is trusted now
 	for _, name := range trustVariables {
-		others, err := e.trusted(name)
-		if err != nil {
-			return err
+		set := e.vars[name]
+		if bundles[set] == "" {
+			others, err := trusted(set)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			file := filepath.Join(folder, "trusted-"+strconv.Itoa(len(bundles))+".pem")
+			if err := writeBundle(file, others, authority); err != nil {
+				return err
+			}
+			bundles[set] = file
 		}
-		bundle := filepath.Join(folder, name+".pem")
-		if err := os.WriteFile(bundle, bytes.Join([][]byte{others, own}, []byte("\n")), 0o600); err != nil {
-			return fmt.Errorf("writing a bundle of certificates: %w", err)
+		e.vars[name] = bundles[set]
+	}
+	file := filepath.Join(folder, "keeper.pem")
+	var others []byte
+	if set := e.vars[nodeTrust]; set != "" {
+		var err error
+		if others, err = os.ReadFile(set); err != nil && !errors.Is(err, fs.ErrNotExist) { // Node goes on without, too
+			return fmt.Errorf("%s: reading certificates: %w", nodeTrust, err)
 		}
-		e.vars[name] = bundle
+	}
+	e.vars[nodeTrust] = file
+	return writeBundle(file, others, authority)
+}
+
+func writeBundle(file string, parts ...[]byte) error {
+	text := bytes.TrimLeft(bytes.Join(parts, []byte("\n")), "\n")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return fmt.Errorf("writing a bundle of certificates: %w", err)
 	}
 	return nil
 }
 
-// trusted returns what the variable says to trust, else what the system does.
-func (e *childEnv) trusted(name string) ([]byte, error) {
+// trusted returns what the file says to trust, where one is named, else what the
+// system does.
+func trusted(named string) ([]byte, error) {
 	files := systemRoots
-	if set := e.vars[name]; set != "" {
-		files = []string{set}
+	if named != "" {
+		files = []string{named}
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return text, err
+		if err == nil {
+			return text, nil
+		}
+		if named != "" || !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("reading certificates: %w", err)
 		}
 	}
 	return nil, nil
+}
+
+// preloaded is run by Node.js before a program: see its own comment.
+//
+//go:embed runpreload.js
+var preloaded []byte
+
+// preload has every Node.js that the command starts load what leads its connections
+// through the proxy.
+func (e *childEnv) preload(folder string) error {
+	file := filepath.Join(folder, "preload.cjs")
+	if err := os.WriteFile(file, preloaded, 0o600); err != nil {
+		return fmt.Errorf("writing what Node.js loads: %w", err)
+	}
+	quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(file) + `"`
+	e.vars["NODE_OPTIONS"] = strings.TrimSpace(e.vars["NODE_OPTIONS"] + " --require=" + quoted)
+	return nil
 }

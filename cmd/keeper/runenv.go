@@ -12,6 +12,7 @@ import (
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/proxy"
+	"github.com/superinstance/keeper/internal/relay"
 	"github.com/superinstance/keeper/internal/scanner"
 )
 
@@ -64,30 +65,112 @@ func isKey(s *scanner.Scanner, value string) bool {
 	return slices.ContainsFunc(s.Scan([]byte(value), "environment"), scanner.Finding.Blocks)
 }
 
-// pointAt sends the SDKs of each provider that the scopes reach, and git, to
-// the keeper at base.
-func (e *childEnv) pointAt(base *url.URL, token string, catalogue *policy.Catalogue, scopes scope.Set) {
-	e.vars["KEEPER_URL"], e.vars["KEEPER_TOKEN"] = base.String(), token
+// wiring is how a command is led to keeper.
+type wiring struct {
+	at       *url.URL          // where the run's relay is: scheme and host
+	password string            // by which the command proves itself to it
+	labels   map[string]string // of the credentials to use, by provider
+	scopes   scope.Set
+	proxied  bool // keeper is a proxy for calls to any host
+	isolated bool // nothing but keeper can be reached
+}
+
+// root is keeper's own URL for the command.
+func (w wiring) root() string { return w.at.String() + "/" + w.password }
+
+// proxy is keeper's URL as a proxy. Its user names the credentials to use.
+func (w wiring) proxy() string {
+	var users []string
+	for _, provider := range slices.Sorted(maps.Keys(w.labels)) {
+		users = append(users, provider+"@"+w.labels[provider])
+	}
+	u := *w.at
+	u.User = url.UserPassword(cmp.Or(strings.Join(users, "+"), relay.DefaultUser), w.password)
+	return u.String()
+}
+
+// wire leads the SDKs of each provider that the scopes reach, and git, to keeper, and
+// where keeper is a proxy everything else as well.
+func (e *childEnv) wire(w wiring, catalogue *policy.Catalogue) {
+	e.vars["KEEPER_URL"], e.vars["KEEPER_TOKEN"] = w.root(), w.password
 	for _, p := range catalogue.Providers() {
-		if p.Client == nil || !reaches(scopes, p.Name) {
+		if p.Client == nil || !reaches(w.scopes, p.Name) {
 			continue
 		}
-		root := base.String() + proxy.Prefix + p.Name
-		for _, u := range p.Client.BaseURLs {
-			e.vars[u.Env] = root + u.Suffix
+		name := p.Name
+		if label := w.labels[name]; label != "" {
+			name += "@" + label
 		}
-		for _, name := range p.Client.Keys {
-			e.vars[name] = token
-		}
-		for _, prefix := range p.Client.Git {
-			e.gitConfig("url."+root+"/.insteadOf", prefix)
+		e.pointAt(w, p, w.root()+proxy.Prefix+name)
+	}
+	e.vars["GIT_TERMINAL_PROMPT"] = "0"
+	if w.proxied {
+		e.useProxy(w)
+	} else {
+		e.bypassProxies(w.at.Hostname())
+	}
+}
+
+// pointAt leads the SDKs of a provider, and git, to its root at keeper.
+func (e *childEnv) pointAt(w wiring, p *policy.Provider, root string) {
+	for _, u := range p.Client.BaseURLs {
+		e.vars[u.Env] = root + u.Suffix
+	}
+	for _, name := range p.Client.Keys {
+		e.vars[name] = w.password
+	}
+	if w.proxied && len(p.Client.Keys) == 0 { // its clients have no base URL, but the key they insist on
+		for i, name := range p.Client.Secrets {
+			if i == 0 || slices.Contains(e.removed, name) {
+				e.vars[name] = w.password
+			}
 		}
 	}
-	// git gets the token in a header, and asks neither a helper nor a person.
-	e.gitConfig("http."+base.String()+"/.extraHeader", "Authorization: Bearer "+token)
-	e.gitConfig("credential."+base.String()+".helper", "")
-	e.vars["GIT_TERMINAL_PROMPT"] = "0"
-	e.bypassProxies(base.Hostname())
+	for _, prefix := range p.Client.Git {
+		e.gitTo(w, prefix, root)
+	}
+}
+
+// gitTo leads git to keeper for addresses with the prefix. It asks neither a helper
+// nor a person for a password, since keeper needs none from it. Through the proxy a
+// remote keeps its address, by which gh knows whose it is; one for SSH gets the address
+// for HTTPS.
+func (e *childEnv) gitTo(w wiring, prefix, root string) {
+	if !w.proxied {
+		e.gitConfig("url."+root+"/.insteadOf", prefix)
+		e.gitConfig("credential."+root+".helper", "")
+		return
+	}
+	e.gitConfig("credential."+strings.TrimSuffix(prefix, "/")+".helper", "")
+	if host, found := strings.CutPrefix(prefix, "https://"); found {
+		host = strings.TrimSuffix(host, "/")
+		e.gitConfig("url."+prefix+".insteadOf", "git@"+host+":")
+		e.gitConfig("url."+prefix+".insteadOf", "ssh://git@"+host+"/")
+	}
+}
+
+// useProxy makes keeper the proxy of all programs that let one be named.
+func (e *childEnv) useProxy(w wiring) {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		e.vars[name] = w.proxy()
+	}
+	delete(e.vars, "ALL_PROXY") // another proxy is no way out
+	delete(e.vars, "all_proxy")
+	direct := []string{"localhost", "127.0.0.1", "::1"}
+	if !w.isolated {
+		for _, list := range []string{e.vars["NO_PROXY"], e.vars["no_proxy"]} {
+			for host := range strings.SplitSeq(list, ",") {
+				if host = strings.TrimSpace(host); host != "" && !slices.Contains(direct, host) {
+					direct = append(direct, host)
+				}
+			}
+		}
+	}
+	e.vars["NO_PROXY"] = strings.Join(direct, ",")
+	e.vars["no_proxy"] = e.vars["NO_PROXY"]
+	e.vars["NODE_USE_ENV_PROXY"] = "1"
+	e.vars["GIT_HTTP_PROXY_AUTHMETHOD"] = "basic" // else it asks without a password first
+	e.gitConfig("http.proxy", w.proxy())          // before what a file of git's says
 }
 
 // reaches reports whether one of the scopes is for the provider.

@@ -32,7 +32,12 @@ import (
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"keeper": main})
+	testscript.Main(m, programs())
+}
+
+// programs are what scripts can run beside the system's.
+func programs() map[string]func() {
+	return map[string]func(){"keeper": main, "attack": attack, "inside": inside}
 }
 
 func TestScripts(t *testing.T) {
@@ -42,6 +47,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"outside": outsideTargets, "as": asUser,
 			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile, "shows": awaitText,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,

@@ -19,6 +19,7 @@ type issued struct {
 	AgentID   string    `json:"agentId"`
 	Scopes    []string  `json:"scopes"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	JTI       string    `json:"jti"`
 }
 
 func newToken(a *app) *cobra.Command {
