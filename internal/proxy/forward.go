@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/superinstance/keeper/internal/policy"
 )
@@ -136,6 +137,9 @@ func (p *Proxy) Inside(w http.ResponseWriter, r *http.Request) {
 	c := newCall(r)
 	c.mode, c.labels = forwarded, t.labels
 	c.taken.join(t.asked)
+	if p.aging(r.Context(), t) {
+		w.Header().Set("Connection", "close") // in HTTP/2 that is GOAWAY
+	}
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
@@ -148,6 +152,22 @@ func (p *Proxy) Inside(w http.ResponseWriter, r *http.Request) {
 	}
 	p.place(c, site, pathAsSent(r))
 	p.serve(w, r, c)
+}
+
+// aging reports whether of the time that the tunnel's token was good for at the first
+// request less than half is left. A tunnel is to be given up for a new one, with a newer
+// token, before that: a client that goes on with it would be refused, and takes that for
+// the end.
+func (p *Proxy) aging(ctx context.Context, t *tunnel) bool {
+	now := time.Now()
+	t.first.Do(func() {
+		for _, raw := range t.asked.tokens {
+			if claims, err := p.auth.Verify(ctx, raw); err == nil {
+				t.renewAt = now.Add(claims.ExpiresAt().Sub(now) / 2)
+			}
+		}
+	})
+	return !t.renewAt.IsZero() && now.After(t.renewAt)
 }
 
 // agrees reports whether the names in a request are all the one that its tunnel was

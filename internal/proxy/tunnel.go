@@ -31,6 +31,9 @@ type tunnel struct {
 	port   string
 	asked  taken             // the credentials that opened it
 	labels map[string]string // by provider
+
+	first   sync.Once
+	renewAt time.Time // zero: not known
 }
 
 type tunnelKey struct{}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"testing"
@@ -388,6 +389,36 @@ func TestARevokedTokenEndsAnOpenTunnel(t *testing.T) {
 	}
 	if e := k.AwaitAudit(t, "event=proxy.response", 1)[0]; e.Details["code"] != "token_revoked" || e.Details["outcome"] != "cut" {
 		t.Errorf("the outcome in the log: got %+v, want it cut by the revocation", e)
+	}
+}
+
+func TestATunnelIsGivenUpBeforeItsTokenExpires(t *testing.T) {
+	k := keepertest.Start(t)
+	k.Token(t, "agent-1", "openai:chat")
+	_, answer := k.Admin(t, "POST", "/auth/token", map[string]any{"agentId": "agent-1", "ttlHours": 3.0 / 3600})
+	c := newProxied(t, k, answer["token"].(string))
+	for _, h2 := range []bool{false, true} {
+		client, opened := c.client(t, h2), 0
+		counting := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+			if !info.Reused {
+				opened++
+			}
+		}})
+		for opened < 2 { // which is before the token's end, after which calls are refused
+			req, err := http.NewRequestWithContext(counting, "GET", "https://api.openai.com/v1/models", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("HTTP/2 %v: a call in the first tunnel: got %d, want 200 until keeper gives it up", h2, resp.StatusCode)
+			}
+		}
 	}
 }
 
