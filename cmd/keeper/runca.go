@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	_ "embed"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -40,21 +41,19 @@ const maxAuthorityBytes = 1 << 20
 // proxyAuthority returns the certificate by which keeper, as a proxy, vouches for the
 // hosts that it stands in for, in PEM; nil where this keeper is no proxy.
 func (c *client) proxyAuthority(ctx context.Context) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.String()+"/ca.pem", nil)
+	_, text, err := c.fetch(ctx, "/api/v1/health")
 	if err != nil {
-		return nil, fmt.Errorf("making the request: %w", err)
+		return nil, err
 	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, c.unreachable(err)
+	var health struct {
+		Proxy bool `json:"proxy"`
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAuthorityBytes))
-	if err != nil {
-		return nil, c.unreachable(err)
-	}
-	if resp.StatusCode == http.StatusNotFound {
+	if json.Unmarshal(text, &health) != nil || !health.Proxy { // an older keeper says nothing of it
 		return nil, nil
+	}
+	resp, text, err := c.fetch(ctx, "/ca.pem")
+	if err != nil {
+		return nil, err
 	}
 	block, _ := pem.Decode(text)
 	if resp.StatusCode != http.StatusOK || block == nil {
@@ -64,6 +63,24 @@ func (c *client) proxyAuthority(ctx context.Context) ([]byte, error) {
 		return nil, c.noKeeper(resp)
 	}
 	return text, nil
+}
+
+// fetch reads what keeper shows to anyone, whatever its status.
+func (c *client) fetch(ctx context.Context, path string) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.String()+path, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the request: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, nil, c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAuthorityBytes))
+	if err != nil {
+		return nil, nil, c.unreachable(err)
+	}
+	return resp, text, nil
 }
 
 // trust makes the command trust the authority beside all that it trusts anyway, by

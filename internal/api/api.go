@@ -48,6 +48,8 @@ type Config struct {
 	// Authority is the certificate, in PEM, that clients trust where keeper is their
 	// proxy.
 	Authority []byte
+	// Proxy says that keeper is one.
+	Proxy bool
 	// VaultKeyFile is the file that holds the vault's key; empty where the key
 	// comes from elsewhere.
 	VaultKeyFile string
@@ -77,6 +79,7 @@ type API struct {
 	checks     singleflight.Group // health checks under way
 	version    string
 	authority  []byte
+	proxy      bool
 	keyFile    string
 	origins    *origins
 	logger     *slog.Logger
@@ -101,7 +104,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, archive: c.Archive, version: c.Version, authority: c.Authority, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		stopping: make(chan struct{}),
 	}
 	if a.outlets == nil {

@@ -18,6 +18,7 @@ type healthBody struct {
 	Status    string    `json:"status" enum:"healthy,unhealthy"`
 	Timestamp time.Time `json:"timestamp"`
 	Version   string    `json:"version"`
+	Proxy     bool      `json:"proxy" doc:"Whether keeper is a proxy for clients that know no base URL"`
 	Reason    string    `json:"reason,omitempty" doc:"Why a call could not be served"`
 	Warnings  []warning `json:"warnings,omitempty" doc:"What is in trouble although calls are served"`
 }
@@ -28,7 +29,7 @@ type healthOutput struct {
 }
 
 func (s *surface) health(ctx context.Context, _ *struct{}) (*healthOutput, error) {
-	out := &healthOutput{http.StatusOK, healthBody{Status: "healthy", Timestamp: s.now().UTC(), Version: s.version, Warnings: s.warnings()}}
+	out := &healthOutput{http.StatusOK, healthBody{Status: "healthy", Timestamp: s.now().UTC(), Version: s.version, Proxy: s.proxy, Warnings: s.warnings()}}
 	if err := s.checkReady(ctx); err != nil {
 		s.logger.ErrorContext(ctx, "keeper is unhealthy", "requestId", audit.OriginOf(ctx).RequestID, "error", err)
 		out.Status, out.Body.Status, out.Body.Reason = http.StatusServiceUnavailable, "unhealthy", unreadiness(err)

@@ -280,7 +280,7 @@ func (s *Server) openHandlers(context.Context) error {
 	}
 	s.api, err = api.New(api.Config{
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
-		Ready: s.ready, Outlets: s.outlets, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), AllowedOrigins: s.config.AllowedOrigins,
+		Ready: s.ready, Outlets: s.outlets, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})
 	return err
