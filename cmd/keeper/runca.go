@@ -3,13 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	_ "embed"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -36,51 +32,24 @@ var trustVariables = []string{
 // nodeTrust names a file that comes on top of what Node.js trusts.
 const nodeTrust = "NODE_EXTRA_CA_CERTS"
 
-const maxAuthorityBytes = 1 << 20
-
 // proxyAuthority returns the certificate by which keeper, as a proxy, vouches for the
 // hosts that it stands in for, in PEM; nil where this keeper is no proxy.
 func (c *client) proxyAuthority(ctx context.Context) ([]byte, error) {
-	_, text, err := c.fetch(ctx, "/api/v1/health")
-	if err != nil {
+	var health struct {
+		Proxy bool `json:"proxy"` // of which an older keeper says nothing
+	}
+	if _, err := c.call(ctx, http.MethodGet, "/health", nil, &health); err != nil {
 		return nil, err
 	}
-	var health struct {
-		Proxy bool `json:"proxy"`
-	}
-	if json.Unmarshal(text, &health) != nil || !health.Proxy { // an older keeper says nothing of it
+	if !health.Proxy {
 		return nil, nil
 	}
-	resp, text, err := c.fetch(ctx, "/ca.pem")
+	text, err := c.authority(ctx)
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(text)
-	if resp.StatusCode != http.StatusOK || block == nil {
-		return nil, c.noKeeper(resp)
-	}
-	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-		return nil, c.noKeeper(resp)
-	}
-	return text, nil
-}
-
-// fetch reads what keeper shows to anyone, whatever its status.
-func (c *client) fetch(ctx context.Context, path string) (*http.Response, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.String()+path, nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("making the request: %w", err)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, nil, c.unreachable(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAuthorityBytes))
-	if err != nil {
-		return nil, nil, c.unreachable(err)
-	}
-	return resp, text, nil
+	_, clean, err := parseAuthority(text)
+	return clean, err
 }
 
 // trust makes the command trust the authority beside all that it trusts anyway, by

@@ -71,7 +71,7 @@ func (a *app) ownFiles(f runFlags) ([]string, error) {
 	}
 	files := []string{
 		f.config, devFolder, a.stateFolder(), a.dataFlag, c.Data, a.env["KEEPER_DATA"], filepath.Dir(a.clientFile("admin.token")),
-		c.AdminTokenFile, a.env["KEEPER_ADMIN_TOKEN_FILE"], c.VaultKeyFile, c.TLS.KeyFile,
+		c.AdminTokenFile, a.env["KEEPER_ADMIN_TOKEN_FILE"], c.VaultKeyFile, c.TLS.KeyFile, a.configFolder(), a.cacheFolder(),
 	}
 	return slices.DeleteFunc(files, func(path string) bool { return path == "" }), nil
 }
