@@ -17,8 +17,9 @@ var keyStores = []string{
 	".netrc", ".git-credentials", ".config/git/credentials", ".config/hub", ".pgpass", ".pypirc", ".vault-token", ".terraform.d/credentials.tfrc.json",
 }
 
-// secretFolders are where containers get keys.
-var secretFolders = []string{"/run/secrets", "/var/run/secrets"}
+// systemPaths are where containers get keys, and where root reaches the kernel's
+// insides and the system's first process without a capability.
+var systemPaths = []string{"/run/secrets", "/var/run/secrets", "/run/initctl", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/firmware"}
 
 // isolation is what the command may see and change.
 func (a *app) isolation(f runFlags) (isolate.Config, error) {
@@ -41,7 +42,7 @@ func (a *app) isolation(f runFlags) (isolate.Config, error) {
 	if err != nil {
 		return isolate.Config{}, err
 	}
-	for _, path := range slices.Concat(a.atHome(keyStores...), secretFolders) {
+	for _, path := range slices.Concat(a.atHome(keyStores...), systemPaths) {
 		if !slices.Contains(shown, path) {
 			hidden = append(hidden, path)
 		}

@@ -186,7 +186,7 @@ func (s settings) hide() error {
 	for _, path := range s.Hidden {
 		real, err := filepath.EvalSymlinks(path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, fs.ErrPermission) {
-			continue // who cannot reach it now cannot do so later
+			continue // what lies behind another user's permissions stays there
 		} else if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}

@@ -87,6 +87,7 @@ func rules(arch uint32) program {
 	for _, call := range []uint32{
 		unix.SYS_IO_URING_SETUP,                                 // it connects without the call that is supervised
 		unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL, // the session's keys are the user's
+		unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD, // the usual way to flaws of the kernel
 	} {
 		parts = append(parts, when(call, fail(unix.ENOSYS)...))
 	}
