@@ -162,7 +162,8 @@ func (e ExceptionRemoved) describe() facts {
 }
 
 // VaultModified is a change of a secret: Action is "set", "rotated",
-// "deleted", "imported" or "rekeyed".
+// "deleted", "imported" or "rekeyed"; of one that a source gives, also
+// "withdrawn", as the source has failed for too long, and "restored".
 type VaultModified struct {
 	Provider string `json:"-"`
 	Label    string `json:"label,omitempty"`

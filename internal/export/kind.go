@@ -76,6 +76,7 @@ var (
 	}
 	actions = map[string]act{
 		"set": update, "rotated": update, "rekeyed": update, "imported": create, "deleted": remove,
+		"withdrawn": update, "restored": update,
 		"listed": look, "denied": look,
 	}
 	standings = map[string]act{"active": enable, "disabled": disable, "revoked": disable, "deleted": remove}

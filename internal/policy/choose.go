@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // ErrNoCredential says that there is no credential of the provider for the agent, or
@@ -14,6 +15,23 @@ var ErrNoCredential = errors.New("no credential")
 // ErrNotAllowed says that there is a credential, for other agents alone. It comes with
 // ErrNoCredential, which is all that the caller is told.
 var ErrNotAllowed = errors.New("credential is for other agents")
+
+// SourceError is ErrNoCredential where there would be one, had its source not failed.
+type SourceError struct {
+	Provider string
+	Since    time.Time // zero: it has not given a value yet
+}
+
+// Error says since when.
+func (e *SourceError) Error() string {
+	if e.Since.IsZero() {
+		return fmt.Sprintf("choosing a credential of %s: its source has given none yet", e.Provider)
+	}
+	return fmt.Sprintf("choosing a credential of %s: its source has failed since %s", e.Provider, e.Since.UTC().Format(time.RFC3339))
+}
+
+// Unwrap returns ErrNoCredential.
+func (*SourceError) Unwrap() error { return ErrNoCredential }
 
 // DefaultLabel is the label of a credential that was set without one.
 const DefaultLabel = "default"

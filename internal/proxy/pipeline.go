@@ -353,10 +353,23 @@ func (p *Proxy) chooseFailed(ctx context.Context, c *call, err error) *refusal {
 			return p.undecided(ctx, c, err)
 		}
 	}
+	var failed *policy.SourceError
+	if errors.As(err, &failed) {
+		return refuse(codeNoCredential, sourceSentence(failed))
+	}
 	if errors.Is(err, policy.ErrNoCredential) {
 		return refuse(codeNoCredential, fmt.Sprintf("no credential of %s may be used by agent %s here; "+
 			"an operator sets one with: keeper secret set %s", c.provider, c.agent.id, c.provider))
 	}
 	p.logger.Error("choosing a credential", "requestId", c.id, "error", err)
 	return refuse(codeStore, "the vault cannot be read; try again in a moment")
+}
+
+// sourceSentence says that a credential is configured, and why there is none.
+func sourceSentence(e *policy.SourceError) string {
+	if e.Since.IsZero() {
+		return fmt.Sprintf("the credential of %s comes from a source that has given none yet; try again in a moment", e.Provider)
+	}
+	return fmt.Sprintf("the credential of %s comes from a source that has failed since %s; an operator finds the reason with: keeper secret ls",
+		e.Provider, e.Since.UTC().Format(time.RFC3339))
 }

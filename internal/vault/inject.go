@@ -62,7 +62,7 @@ func (v *Vault) chosen(r audit.Receipt) (secret.Value, error) {
 	ref := r.Ref()
 	gone := fmt.Errorf("injecting credential %s@%s version %d: %w", ref.Provider(), ref.Label(), ref.Version(), ErrGone)
 	h := v.state.Load().secrets[ref.SecretID()]
-	if h == nil || h.provider != ref.Provider() || h.provider != r.Grant().Provider().Name {
+	if h == nil || h.withdrawn || h.provider != ref.Provider() || h.provider != r.Grant().Provider().Name {
 		return secret.Value{}, gone
 	}
 	one := h.version(ref.Version())

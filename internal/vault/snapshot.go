@@ -24,13 +24,14 @@ type snapshot struct {
 // providerSecrets are the secrets of one provider, sorted by label.
 type providerSecrets struct {
 	held       []*held
-	candidates []policy.Candidate // of the same order
+	candidates []policy.Candidate // of the same order, but for those that are withdrawn
 }
 
 // held is one secret with the versions that are kept.
 type held struct {
 	id, provider, label string
 	versions            []version // ascending; never empty
+	withdrawn           bool      // it serves no call, and is matched all the same
 }
 
 // version is one value of a secret and the conditions that came with it.
@@ -156,7 +157,9 @@ func (s *snapshot) setProvider(name string, all []*held) {
 	slices.SortFunc(all, byLabel)
 	p := providerSecrets{held: all}
 	for _, h := range all {
-		p.candidates = append(p.candidates, h.candidate())
+		if !h.withdrawn {
+			p.candidates = append(p.candidates, h.candidate())
+		}
 	}
 	s.providers[name] = p
 }
@@ -188,16 +191,23 @@ func (s *snapshot) matching(provider, label string) []*held {
 
 // with returns the snapshot with h in the place of the secret of its id.
 func (s *snapshot) with(h *held) *snapshot {
-	next := &snapshot{secrets: maps.Clone(s.secrets), providers: maps.Clone(s.providers), index: s.index}
-	before := s.secrets[h.id]
-	next.secrets[h.id] = h
-	all := slices.DeleteFunc(slices.Clone(s.providers[h.provider].held), func(o *held) bool { return o == before })
-	next.setProvider(h.provider, append(all, h))
+	next, before := s.replace(h), s.secrets[h.id]
 	var dropped []version
 	if before != nil {
 		dropped = before.versions[:len(before.versions)+1-len(h.versions)]
 	}
 	next.index = s.index.clone().forget(dropped, h.matchName()).learn(h.current().value, h.matchName())
+	return next
+}
+
+// replace returns the snapshot with h in the place of the secret of its id, which
+// has the same values: the index stays.
+func (s *snapshot) replace(h *held) *snapshot {
+	next := &snapshot{secrets: maps.Clone(s.secrets), providers: maps.Clone(s.providers), index: s.index}
+	before := s.secrets[h.id]
+	next.secrets[h.id] = h
+	all := slices.DeleteFunc(slices.Clone(s.providers[h.provider].held), func(o *held) bool { return o == before })
+	next.setProvider(h.provider, append(all, h))
 	return next
 }
 

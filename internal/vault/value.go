@@ -34,6 +34,19 @@ func (e *FieldError) Error() string { return e.Field + " " + e.Mend }
 // normal returns r as it is stored: the provider in lower case, the label filled
 // in, one line end taken off the value. The error is a *FieldError.
 func (r SetRequest) normal() (SetRequest, error) {
+	r, err := r.named()
+	if err != nil {
+		return r, err
+	}
+	if r.Source == "" {
+		r.Source = "api"
+	}
+	r.Value, err = normalValue(r.Value)
+	return r, err
+}
+
+// named is normal for all but the value and where it came from.
+func (r SetRequest) named() (SetRequest, error) {
 	if err := checkName("provider", r.Provider); err != nil {
 		return r, err
 	}
@@ -52,12 +65,7 @@ func (r SetRequest) normal() (SetRequest, error) {
 	if len(r.AllowedAgents) > maxAgentsNamed {
 		return r, &FieldError{"allowedAgents", fmt.Sprintf("must not name more than %d agents", maxAgentsNamed)}
 	}
-	if r.Source == "" {
-		r.Source = "api"
-	}
-	var err error
-	r.Value, err = normalValue(r.Value)
-	return r, err
+	return r, nil
 }
 
 func checkName(field, name string) error {

@@ -6,6 +6,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,7 +85,8 @@ type Vault struct {
 	mu  sync.Mutex
 	kek *kek
 
-	state atomic.Pointer[snapshot]
+	state    atomic.Pointer[snapshot]
+	expected atomic.Pointer[[]*External]
 }
 
 // Open unlocks the store, verifies every row and makes what a first start
@@ -155,6 +158,9 @@ func (v *Vault) Set(ctx context.Context, r SetRequest) (version int, err error) 
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.refuseExternal(r.Provider, r.Label); err != nil {
+		return 0, err
+	}
 	action := actionSet
 	if v.state.Load().find(r.Provider, r.Label) != nil {
 		action = actionRotated
@@ -202,10 +208,14 @@ func (v *Vault) put(ctx context.Context, r SetRequest, action string) (int, erro
 
 // Delete removes all versions of the provider's secret of that label; without a
 // label, all secrets of the provider. It returns how many secrets it removed.
-// The error wraps store.ErrNotFound where there was none.
+// The error wraps store.ErrNotFound where there was none; it is a *FieldError, and
+// nothing is removed, where one of them comes from a source.
 func (v *Vault) Delete(ctx context.Context, provider, label string) (n int, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.refuseExternal(provider, label); err != nil {
+		return 0, err
+	}
 	doomed := v.state.Load().matching(provider, label)
 	if provider == "" || len(doomed) == 0 {
 		return 0, fmt.Errorf("deleting a secret: %w", store.ErrNotFound)
@@ -250,6 +260,9 @@ func (v *Vault) adopt(rows []store.Credential) error {
 	if err != nil {
 		return err
 	}
+	if before := v.state.Load(); before != nil {
+		fresh.carry(before, v.externals())
+	}
 	v.state.Store(fresh)
 	return nil
 }
@@ -277,21 +290,33 @@ type Entry struct {
 	Version       int
 	Restricted    bool
 	AllowedAgents []string
-	RotatedAt     time.Time // when the version was set
+	RotatedAt     time.Time // when the version was set; before the first, when it was first expected
+
+	State    string   // of one that a source gives: StateFresh, StateStale, StateAbsent; else empty
+	Standing Standing // of its source
 }
 
 // List describes all secrets, sorted by provider and label; never nil.
 func (v *Vault) List() []Entry {
-	all := v.state.Load().matching("", "")
-	entries := make([]Entry, len(all))
-	for i, h := range all {
+	now, externals := v.state.Load(), v.externals()
+	entries := []Entry{}
+	for _, h := range now.matching("", "") {
+		if slices.ContainsFunc(externals, func(e *External) bool { return e.id == h.id }) {
+			continue
+		}
 		current := h.current()
-		entries[i] = Entry{
+		entries = append(entries, Entry{
 			Provider: h.provider, Label: h.label, Preview: preview(current.value), Source: current.source,
 			Version: current.number, Restricted: current.restricted,
 			AllowedAgents: slices.Clone(current.allowedAgents), RotatedAt: current.createdAt,
-		}
+		})
 	}
+	for _, e := range externals {
+		entries = append(entries, e.entry(now))
+	}
+	slices.SortFunc(entries, func(a, b Entry) int {
+		return cmp.Or(strings.Compare(a.Provider, b.Provider), strings.Compare(a.Label, b.Label))
+	})
 	return entries
 }
 
