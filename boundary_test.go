@@ -42,6 +42,7 @@ var forbidden = map[string][]string{
 	"internal/export":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/witness":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/sink":         slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
+	"internal/source":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/vault":        {"internal/proxy", "internal/api", "internal/scanner"},
 	"internal/netguard":     {"internal/"},
 	"internal/relay":        {"internal/"},
@@ -53,7 +54,7 @@ var forbidden = map[string][]string{
 }
 
 // forTests are imported by tests alone, and reach what they test.
-var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest"}
+var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest", "internal/source/sourcetest"}
 
 // doesNoIO are the packages that decide and never act: they import nothing
 // that opens a file or a connection.
@@ -65,6 +66,8 @@ var exposers = []string{
 	"internal/secret/value.go",
 	"internal/server/admin.go",
 	"internal/sink/post.go",
+	"internal/source/exec.go",
+	"internal/source/openbao.go",
 	"internal/vault/auditkey.go",
 	"internal/vault/authority.go",
 	"internal/vault/environment.go",

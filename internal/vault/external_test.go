@@ -247,7 +247,7 @@ func TestMaskHidesWhatCouldBeASecret(t *testing.T) {
 	value := newValue()
 	for text, want := range map[string]string{
 		"Unable to locate credentials": "Unable to locate credentials",
-		"bad key " + value + " given":   "bad key … given",
+		"bad key " + value + " given":  "bad key … given",
 		value:                          "…",
 		"":                             "",
 	} {
@@ -256,4 +256,3 @@ func TestMaskHidesWhatCouldBeASecret(t *testing.T) {
 		}
 	}
 }
-
