@@ -27,7 +27,8 @@ type app struct {
 	caFlag   string
 	asJSON   bool
 
-	acceptStore bool // of keeper serve
+	acceptStore bool     // of keeper serve
+	taken       []string // variables that the configuration's secrets come from
 }
 
 func newApp(in io.Reader, out, errs io.Writer) *app {

@@ -54,6 +54,10 @@ type Config struct {
 	// ProviderListen gives providers a listener of their own, as
 	// KEEPER_LISTEN_<PROVIDER> does.
 	ProviderListen map[string]string `yaml:"providerListen"`
+	// Secrets are those that the vault does not keep, since they come from elsewhere.
+	Secrets []SecretConfig `yaml:"secrets"`
+	// Sources are where Secrets can come from, beside variables and files.
+	Sources SourcesConfig `yaml:"sources"`
 	// Scan says what a rule of the scanner does: block, redact, warn or allow.
 	Scan map[string]string `yaml:"scan"`
 	// ScanRules are the operator's own rules of the scanner.
@@ -146,7 +150,7 @@ func loadConfig(file string) (Config, error) {
 // the library's message alone: the full error quotes lines of the file.
 func misread(file string, err error) error {
 	if strings.HasPrefix(err.Error(), "time: ") {
-		return fmt.Errorf("%s: limits: want durations with their unit, such as 30s or 1h30m", file)
+		return fmt.Errorf("%s: limits, audit, secrets or sources: want durations with their unit, such as 30s or 1h30m", file)
 	}
 	var detail yaml.Error
 	if !errors.As(err, &detail) || detail.GetToken() == nil {
@@ -209,6 +213,9 @@ func (c Config) check() error {
 		}
 	}
 	if err := c.Audit.check(); err != nil {
+		return err
+	}
+	if err := c.checkSecrets(); err != nil {
 		return err
 	}
 	if len(c.TLS.Names) > 0 && !c.TLS.OwnCA {

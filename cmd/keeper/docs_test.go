@@ -98,6 +98,8 @@ func leafKeys(t reflect.Type, path string) []string {
 		return leafKeys(t.Elem(), path)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		return leafKeys(t.Elem(), path+"[]")
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Struct:
+		return leafKeys(t.Elem(), path+".<name>")
 	case t.Kind() != reflect.Struct:
 		return []string{path}
 	}

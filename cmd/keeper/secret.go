@@ -198,6 +198,21 @@ type secretInfo struct {
 	Source        string    `json:"source"`
 	RotatedAt     time.Time `json:"rotatedAt"`
 	AllowedAgents *[]string `json:"allowedAgents"`
+
+	State, Problem string
+	Since          time.Time
+}
+
+// origin is where the secret comes from, and what is wrong with that.
+func (s secretInfo) origin() string {
+	text := s.Source
+	if s.State == "absent" {
+		text += " (no value)"
+	}
+	if s.Problem != "" {
+		text += " fails since " + when(s.Since) + ": " + printable(s.Problem)
+	}
+	return text
 }
 
 func (s secretInfo) agents() string {
@@ -232,7 +247,7 @@ func newSecretList(a *app) *cobra.Command {
 			return a.show(raw, func() error {
 				rows := make([][]string, len(answer.Secrets))
 				for i, s := range answer.Secrets {
-					rows[i] = []string{s.Provider, s.Label, s.Preview, strconv.Itoa(s.Version), s.agents(), s.Source, when(s.RotatedAt)}
+					rows[i] = []string{s.Provider, s.Label, s.Preview, strconv.Itoa(s.Version), s.agents(), s.origin(), when(s.RotatedAt)}
 				}
 				return table(a.out, []string{"PROVIDER", "LABEL", "PREVIEW", "VERSION", "AGENTS", "SOURCE", "ROTATED"}, rows)
 			})

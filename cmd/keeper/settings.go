@@ -83,6 +83,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		Registration: registration, DefaultScopes: scopes,
 		Providers: c.Providers, ProviderURLs: c.ProviderURLs, ProviderListen: c.ProviderListen,
 		Imports:      a.secretVariables(),
+		Secrets:      c.serverSecrets(),
 		MaxBodyBytes: c.Limits.BodyBytes, MaxMessageBytes: c.Limits.MessageBytes, IdlePing: c.Limits.IdlePing, AuthFailuresPerSecond: c.Limits.AuthFailuresPerSecond,
 		ResponseHeaderTimeout: c.Limits.ResponseHeader, StopTimeout: c.Limits.Stop,
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
@@ -92,6 +93,9 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		return server.Config{}, err
 	}
 	if out.Audit, err = c.Audit.server(); err != nil {
+		return server.Config{}, err
+	}
+	if out.Sources, err = a.sources(c); err != nil {
 		return server.Config{}, err
 	}
 	if out.AdminToken, err = a.adminToken(c.AdminTokenFile); err != nil {
@@ -167,7 +171,7 @@ func (a *app) catalogue(file string) (*policy.Catalogue, error) {
 func (a *app) harden() error {
 	closeUmask()
 	for name := range a.env {
-		if holdsSecret(name) {
+		if holdsSecret(name) || slices.Contains(a.taken, name) {
 			if err := os.Unsetenv(name); err != nil {
 				return fmt.Errorf("removing %s from the environment: %w", name, err)
 			}

@@ -28,6 +28,23 @@ func (o outlet) state() string {
 	return text
 }
 
+// secretSource is where a secret comes from.
+type secretSource struct {
+	Name, Source, Problem string
+	Since                 time.Time
+	Serves                bool
+}
+
+func (s secretSource) state() string {
+	switch {
+	case s.Problem == "":
+		return "well, from " + s.Source
+	case s.Serves:
+		return s.Problem + " since " + when(s.Since) + "; the last value serves"
+	}
+	return s.Problem + " since " + when(s.Since) + "; there is no value"
+}
+
 func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
@@ -50,7 +67,8 @@ func newStatus(a *app) *cobra.Command {
 			var status struct {
 				Agents, Secrets, AuditEntries, HighRiskEvents int64
 
-				AuditOutlets []outlet
+				AuditOutlets  []outlet
+				SecretSources []secretSource
 			}
 			rawStatus, err := c.call(cmd.Context(), http.MethodGet, "/status", nil, &status)
 			if err != nil {
@@ -65,6 +83,9 @@ func newStatus(a *app) *cobra.Command {
 				}
 				for _, o := range status.AuditOutlets {
 					rows = append(rows, []string{"audit " + o.Kind + " " + o.Name, o.state()})
+				}
+				for _, one := range status.SecretSources {
+					rows = append(rows, []string{"secret " + one.Name, one.state()})
 				}
 				return table(a.out, []string{"FIELD", "VALUE"}, rows)
 			})

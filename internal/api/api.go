@@ -41,6 +41,8 @@ type Config struct {
 	Trust *exchange.Trust
 	// Outlets are where the audit log leaves keeper. Nil: nowhere.
 	Outlets func() []Outlet
+	// Sources are where secrets come from. Nil: from nowhere else.
+	Sources func() []Source
 	// Archive moves the entries whose time has come out of the log, and returns how
 	// many files they went to. Nil: no retention is configured.
 	Archive func(ctx context.Context) (files int, err error)
@@ -75,6 +77,7 @@ type API struct {
 	trust      *exchange.Trust
 	ready      func(ctx context.Context) error
 	outlets    func() []Outlet
+	sources    func() []Source
 	archive    func(ctx context.Context) (int, error)
 	checks     singleflight.Group // health checks under way
 	version    string
@@ -104,11 +107,14 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		stopping: make(chan struct{}),
 	}
 	if a.outlets == nil {
 		a.outlets = func() []Outlet { return nil }
+	}
+	if a.sources == nil {
+		a.sources = func() []Source { return nil }
 	}
 	if a.logger == nil {
 		a.logger = slog.Default()

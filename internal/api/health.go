@@ -84,6 +84,7 @@ type statusBody struct {
 	Version        string `json:"version"`
 
 	AuditOutlets []Outlet `json:"auditOutlets,omitempty" doc:"Where the audit log leaves keeper"`
+	Sources      []Source `json:"secretSources,omitempty" doc:"Where secrets come from that are not kept in the vault"`
 }
 
 func (s *surface) status(ctx context.Context, _ *struct{}) (*output[statusBody], error) {
@@ -94,7 +95,7 @@ func (s *surface) status(ctx context.Context, _ *struct{}) (*output[statusBody],
 	return &output[statusBody]{statusBody{
 		Status: "operational", Agents: len(s.auth.Agents()), Secrets: len(s.vault.List()),
 		AuditEntries: totals.Entries, HighRiskEvents: totals.HighRisk, Version: s.version,
-		AuditOutlets: s.outlets(),
+		AuditOutlets: s.outlets(), Sources: s.sources(),
 	}}, nil
 }
 

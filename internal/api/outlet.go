@@ -39,9 +39,9 @@ func (s *surface) archiveNow(ctx context.Context, _ *struct{}) (*output[archived
 	return &output[archivedBody]{archivedBody{fmt.Sprintf("entries went to %d files", files), files}}, nil
 }
 
-// warning is what anyone may know of an outlet, or of an issuer, in trouble.
+// warning is what anyone may know of an outlet, an issuer or a secret's source in trouble.
 type warning struct {
-	What    string    `json:"what" enum:"audit sink,audit witness,audit archive,trusted issuer"`
+	What    string    `json:"what" enum:"audit sink,audit witness,audit archive,trusted issuer,secret source"`
 	Problem string    `json:"problem"`
 	Since   time.Time `json:"since"`
 }
@@ -55,10 +55,11 @@ func (s *surface) warnings() (all []warning) {
 	for _, p := range s.trust.Problems() {
 		all = append(all, warning{"trusted issuer", p.What, p.Since.UTC()})
 	}
-	return all
+	return append(all, s.sourceWarnings()...)
 }
 
-// outletCollector measures the audit log and its outlets when it is asked.
+// outletCollector measures the audit log, its outlets and the sources of secrets when
+// it is asked.
 type outletCollector struct{ *API }
 
 var (
@@ -71,7 +72,7 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (c outletCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{entriesMetric, risksMetric, signedMetric, upMetric, behindMetric} {
+	for _, d := range []*prometheus.Desc{entriesMetric, risksMetric, signedMetric, upMetric, behindMetric, sourceMetric, servesMetric} {
 		out <- d
 	}
 }
@@ -96,6 +97,7 @@ func (c outletCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(upMetric, up, o.Kind, o.Name)
 		gauge(behindMetric, float64(o.Behind), o.Kind, o.Name)
 	}
+	c.collectSources(gauge)
 }
 
 func (a *API) metrics() http.Handler {

@@ -14,16 +14,22 @@ type secretBody struct {
 	Provider      string    `json:"provider"`
 	Label         string    `json:"label"`
 	Preview       string    `json:"preview" doc:"At most the public prefix and the last two characters"`
-	RotatedAt     time.Time `json:"rotatedAt"`
+	RotatedAt     time.Time `json:"rotatedAt" doc:"When the version was set; where there has been none yet, since when it is expected"`
 	AllowedAgents *[]string `json:"allowedAgents,omitempty" doc:"Absent: all whose scopes cover the provider"`
 	Version       int       `json:"version"`
 	Source        string    `json:"source"`
+
+	State   string    `json:"state,omitempty" enum:"fresh,stale,absent" doc:"Of one that a source gives: stale: the source fails, and its last value serves; absent: there is no value"`
+	Problem string    `json:"problem,omitempty" doc:"Why the source gives no value"`
+	Since   time.Time `json:"since,omitzero" doc:"Since when"`
+	Origin  string    `json:"origin,omitempty" doc:"What the source calls the version"`
 }
 
 func newSecretBody(e vault.Entry) secretBody {
 	body := secretBody{
 		Provider: e.Provider, Label: e.Label, Preview: e.Preview, RotatedAt: e.RotatedAt.UTC(),
 		Version: e.Version, Source: e.Source,
+		State: e.State, Problem: e.Standing.Problem, Since: e.Standing.Since.UTC(), Origin: e.Standing.Origin,
 	}
 	if e.Restricted {
 		agents := append([]string{}, e.AllowedAgents...)

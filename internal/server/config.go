@@ -72,6 +72,11 @@ type Config struct {
 	// Imports are the secrets to load, "KEEPER_SECRET_…=value" each.
 	Imports []string
 
+	// Secrets are those whose values come from elsewhere.
+	Secrets []Secret
+	// Sources are where Secrets can come from.
+	Sources Sources
+
 	// MaxBodyBytes is the largest request body. Zero: 64 MiB.
 	MaxBodyBytes int64
 	// MaxMessageBytes is the largest message of a WebSocket or of gRPC, either way.

@@ -24,6 +24,7 @@ import (
 	"github.com/superinstance/keeper/internal/proxy"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/source"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/store/sqlite"
 	"github.com/superinstance/keeper/internal/vault"
@@ -56,6 +57,8 @@ type Server struct {
 	proxy      *proxy.Proxy
 	api        *api.API
 	out        outlets
+	specs      []source.Spec
+	sources    *source.Set // nil where nothing comes from one
 
 	// closers undo what Start opened; the last is called first.
 	closers   []func(context.Context) error
@@ -89,7 +92,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openTrust, s.openHandlers, s.listen, s.openOutlets,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openTrust, s.openHandlers, s.listen, s.openOutlets, s.openSources,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -167,6 +170,9 @@ func (s *Server) openVault(ctx context.Context) error {
 	}
 	if err := v.Keyring().Retire(ctx); err != nil {
 		return fmt.Errorf("retiring old signing keys: %w", err)
+	}
+	if s.specs, err = s.expectSecrets(); err != nil {
+		return err
 	}
 	var names []string
 	for _, p := range s.catalogue.Providers() {
@@ -280,7 +286,7 @@ func (s *Server) openHandlers(context.Context) error {
 	}
 	s.api, err = api.New(api.Config{
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
-		Ready: s.ready, Outlets: s.outlets, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
+		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})
 	return err

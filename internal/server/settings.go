@@ -38,6 +38,7 @@ func (c Config) settings() map[string]any {
 		"checkpoints": []int64{int64(c.Audit.CheckpointEntries), int64(c.Audit.CheckpointInterval)},
 		"witnesses":   [][]string{c.Audit.WitnessFiles, c.Audit.WitnessURLs},
 		"sinks":       sinks, "retention": c.Audit.Retention,
+		"secrets": c.Secrets, "sources": []any{c.Sources.OpenBao, c.Sources.Exec},
 	}
 }
 

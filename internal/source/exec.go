@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,12 +114,13 @@ func (p *program) fetch(ctx context.Context) (value, error) {
 	v, answered := parseAnswer(out.text, time.Now())
 	switch {
 	case answered == nil && err == nil:
+		v.origin = p.shown([]byte(v.origin))
 		return v, nil
 	case answered == nil || !answered.own: // its exit code says more than half an answer
 		p.repeat(ctx, said.text)
 		return value{}, problemf("helper %s failed: %s", p.name, p.outcome(err, answered))
 	}
-	sentence := p.shown([]byte(answered.sentence))
+	sentence := cmp.Or(p.shown([]byte(answered.sentence)), "(not shown)")
 	return value{}, &problem{sentence: fmt.Sprintf("helper %s says: %s", p.name, sentence), gone: answered.gone}
 }
 
@@ -167,8 +169,8 @@ func (p *program) repeat(ctx context.Context, said []byte) {
 // shown is a helper's text on one line, short, and with what could be a secret
 // masked.
 func (p *program) shown(text []byte) string {
-	if p.mask == nil {
-		return "(not shown)"
+	if p.mask == nil || len(text) == 0 {
+		return ""
 	}
 	line := strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(text), "?"), func(r rune) bool { return r == ' ' || isControl(r) }), " ")
 	line = p.mask(line)

@@ -259,7 +259,7 @@ func TestReferencesThatNameNothingAreRefused(t *testing.T) {
 	for from, want := range map[string]string{
 		"env:NOT_SET":                  "the variable NOT_SET is not set in keeper's environment",
 		"env:":                         "want env:NAME",
-		"file:":                        "want file:PATH",
+		"file:":                        "want env:NAME",
 		"exec:none#key":                `it names the helper "none", which sources.exec does not have`,
 		"openbao:kv/data/openai#key":   "sources.openbao must say the address",
 		"vault:kv/data/openai":         "want env:NAME, file:PATH, openbao:PATH#FIELD or exec:HELPER#KEY",

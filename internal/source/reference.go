@@ -2,9 +2,11 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/superinstance/keeper/internal/secret"
 )
@@ -31,13 +33,27 @@ func split(text string) (kind, name, part string) {
 	}
 }
 
+// Check reports whether text is a reference of a known kind. Its error repeats
+// nothing of it: it could be a secret in the wrong place.
+func Check(text string) error {
+	if len(text) > maxReferenceBytes || strings.ContainsFunc(text, isControl) || !utf8.ValidString(text) {
+		return fmt.Errorf("it is longer than %d bytes, or holds control characters", maxReferenceBytes)
+	}
+	switch kind, name, _ := split(text); {
+	case name == "":
+	case kind == kindEnv, kind == kindFile, kind == kindOpenBao, kind == kindExec:
+		return nil
+	}
+	return errors.New("want env:NAME, file:PATH, openbao:PATH#FIELD or exec:HELPER#KEY")
+}
+
 // fetcher makes what a spec's reference names.
 func (c Config) fetcher(spec Spec, bao *session, running chan struct{}) (fetcher, error) {
 	if spec.Slot == nil {
-		return nil, fmt.Errorf("it has no slot")
+		return nil, errors.New("it has no slot")
 	}
-	if len(spec.From) > maxReferenceBytes || strings.ContainsFunc(spec.From, isControl) {
-		return nil, fmt.Errorf("it is longer than %d bytes, or holds control characters", maxReferenceBytes)
+	if err := Check(spec.From); err != nil {
+		return nil, err
 	}
 	kind, name, part := split(spec.From)
 	switch kind {
@@ -47,17 +63,15 @@ func (c Config) fetcher(spec Spec, bao *session, running chan struct{}) (fetcher
 		return newFile(name, c.Logger)
 	case kindOpenBao:
 		if bao == nil {
-			return nil, fmt.Errorf("it names OpenBao, of which sources.openbao must say the address and how to log in")
+			return nil, errors.New("it names OpenBao, of which sources.openbao must say the address and how to log in")
 		}
 		return newBaoSecret(bao, name, part)
-	case kindExec:
-		helper, found := c.Exec[name]
-		if !found {
-			return nil, fmt.Errorf("it names the helper %q, which sources.exec does not have", name)
-		}
-		return &program{helper: helper, env: c.environment(helper), ask: question(spec, part), running: running, mask: c.Mask, name: name, logger: c.Logger}, nil
 	}
-	return nil, fmt.Errorf("want env:NAME, file:PATH, openbao:PATH#FIELD or exec:HELPER#KEY")
+	helper, found := c.Exec[name]
+	if !found {
+		return nil, fmt.Errorf("it names the helper %q, which sources.exec does not have", name)
+	}
+	return &program{helper: helper, env: c.environment(helper), ask: question(spec, part), running: running, mask: c.Mask, name: name, logger: c.Logger}, nil
 }
 
 // credential is what keeper shows a source of its own: env:NAME or file:PATH. It
@@ -69,7 +83,7 @@ func (c Config) credential(text string) (fetcher, error) {
 	case kindFile:
 		return newFile(name, c.Logger)
 	}
-	return nil, fmt.Errorf("want env:NAME or file:PATH, never the secret itself")
+	return nil, errors.New("want env:NAME or file:PATH, never the secret itself")
 }
 
 // variable is a value that the environment had at the start. What is not there
@@ -77,7 +91,7 @@ func (c Config) credential(text string) (fetcher, error) {
 func (c Config) variable(name string) (fetcher, error) {
 	held, found := c.Env[name]
 	if name == "" || strings.ContainsRune(name, '=') {
-		return nil, fmt.Errorf("want env:NAME with the name of a variable")
+		return nil, errors.New("want env:NAME with the name of a variable")
 	}
 	if !found || held.Len() == 0 {
 		return nil, fmt.Errorf("the variable %s is not set in keeper's environment, which is read once, at the start", name)
@@ -95,7 +109,7 @@ func (c constant) fetch(context.Context) (value, error) {
 // absolute is where a file is, whatever the working folder becomes.
 func absolute(path string) (string, error) {
 	if path == "" {
-		return "", fmt.Errorf("want file:PATH with the path of a file")
+		return "", errors.New("want file:PATH with the path of a file")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -107,9 +107,9 @@ func (v *Vault) refuseExternal(provider, label string) error {
 
 // Hold takes over the value that the source gave, which the next Choose, Inject
 // and Match know when Hold returns. A value that is held already changes and
-// records nothing. A version's number is the Unix time at which it was taken
-// over, or one more than the last: so no two values of a secret ever have the
-// same, though nothing of it is stored. A value that cannot be held is a
+// records nothing. A version's number is the Unix time in milliseconds at which it
+// was taken over, or one more than the last: so no two values of a secret have the
+// same, over restarts too, though nothing of it is stored. A value that cannot be held is a
 // *FieldError, and leaves the one before in place.
 func (e *External) Hold(ctx context.Context, value secret.Value) (changed bool, err error) {
 	value, err = normalValue(value)
@@ -136,7 +136,7 @@ func (e *External) Hold(ctx context.Context, value secret.Value) (changed bool, 
 		action = actionRotated
 	}
 	now := v.now()
-	e.number = max(e.number+1, int(now.Unix()))
+	e.number = max(e.number+1, int(now.UnixMilli()))
 	if err := e.record(ctx, action); err != nil {
 		return false, err
 	}

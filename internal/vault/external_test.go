@@ -92,10 +92,10 @@ func TestVersionsOfASourceStayUniqueOverARestart(t *testing.T) {
 	}
 	e := expect(t, again, vault.ExternalRequest{Provider: "openai"})
 	hold(t, e, newValue())
-	hold(t, e, newValue()) // in the same second
+	hold(t, e, newValue()) // in the same millisecond
 	_, before := modified(f.log)
 	_, after := modified(log)
-	if len(before) != 1 || len(after) != 2 || after[0] != int(later.Unix()) || after[1] != after[0]+1 || before[0] >= after[0] {
+	if len(before) != 1 || len(after) != 2 || after[0] != int(later.UnixMilli()) || after[1] != after[0]+1 || before[0] >= after[0] {
 		t.Errorf("versions: got %v and after the restart %v, want Unix times that ascend", before, after)
 	}
 }

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/server"
+	"github.com/superinstance/keeper/internal/source"
+)
+
+// SecretConfig is a secret that the vault does not keep: its value comes from a
+// source, and is in memory only.
+type SecretConfig struct {
+	Provider string `yaml:"provider"`
+	// Label is "default" by default.
+	Label string `yaml:"label"`
+	// AllowedAgents alone may use it; where it is left out, all may whose scopes
+	// cover the provider.
+	AllowedAgents *[]string `yaml:"allowedAgents"`
+	// From is env:NAME, file:PATH, openbao:PATH#FIELD or exec:HELPER#KEY.
+	From string `yaml:"from"`
+	// Refresh is how long a value is fresh where the source does not say, 5m by
+	// default.
+	Refresh time.Duration `yaml:"refresh"`
+	// Keep is how long the last value serves once the source fails, 1h by default.
+	Keep *time.Duration `yaml:"keep"`
+	// Required keeps keeper from starting where the source gives no value.
+	Required bool `yaml:"required"`
+}
+
+// SourcesConfig is where secrets can come from, beside variables and files.
+type SourcesConfig struct {
+	OpenBao *OpenBaoConfig          `yaml:"openbao"`
+	Exec    map[string]HelperConfig `yaml:"exec"`
+}
+
+// OpenBaoConfig is an OpenBao or a HashiCorp Vault, and one way to log in there.
+type OpenBaoConfig struct {
+	Address    string            `yaml:"address"`
+	Namespace  string            `yaml:"namespace"`
+	CAFile     string            `yaml:"caFile"`
+	Token      string            `yaml:"token"`
+	AppRole    *AppRoleConfig    `yaml:"appRole"`
+	Kubernetes *KubernetesConfig `yaml:"kubernetes"`
+}
+
+// AppRoleConfig is a login by a role's id and its secret, env:NAME or file:PATH.
+type AppRoleConfig struct {
+	RoleID   string `yaml:"roleId"`
+	SecretID string `yaml:"secretId"`
+	Mount    string `yaml:"mount"`
+}
+
+// KubernetesConfig is a login by the token of a service account.
+type KubernetesConfig struct {
+	Role    string `yaml:"role"`
+	JWTFile string `yaml:"jwtFile"`
+	Mount   string `yaml:"mount"`
+}
+
+// HelperConfig is a program that is asked for secrets.
+type HelperConfig struct {
+	Command []string      `yaml:"command"`
+	Timeout time.Duration `yaml:"timeout"`
+	Env     []string      `yaml:"env"`
+}
+
+func (c Config) checkSecrets() error {
+	for i, s := range c.Secrets {
+		switch {
+		case s.Provider == "":
+			return fmt.Errorf("secrets[%d].provider: it is missing", i)
+		case s.From == "":
+			return fmt.Errorf("secrets[%d].from: it is missing; want env:NAME, file:PATH, openbao:PATH#FIELD or exec:HELPER#KEY", i)
+		case s.Refresh < 0, s.Refresh > 0 && s.Refresh < time.Second:
+			return fmt.Errorf("secrets[%d].refresh: want at least 1s; leave it out for the default", i)
+		case s.Keep != nil && *s.Keep < 0:
+			return fmt.Errorf("secrets[%d].keep: it is below zero; 0s keeps no value, and without it an hour is kept", i)
+		}
+	}
+	return nil
+}
+
+func (c Config) serverSecrets() (all []server.Secret) {
+	for _, s := range c.Secrets {
+		one := server.Secret{Provider: s.Provider, Label: s.Label, From: s.From, Refresh: s.Refresh, Keep: s.Keep, Required: s.Required}
+		if s.AllowedAgents != nil {
+			one.Restricted, one.AllowedAgents = true, *s.AllowedAgents
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// sources takes from the environment what the configuration names there. The
+// variables that hold secrets leave the process's own environment; a.taken says
+// which.
+func (a *app) sources(c Config) (server.Sources, error) {
+	out := server.Sources{Env: map[string]secret.Value{}}
+	if b := c.Sources.OpenBao; b != nil {
+		out.OpenBao = &source.OpenBao{
+			Address: b.Address, Namespace: b.Namespace, CAFile: b.CAFile, Token: b.Token,
+			AppRole: (*source.AppRole)(b.AppRole), Kubernetes: (*source.Kubernetes)(b.Kubernetes),
+		}
+	}
+	if len(c.Sources.Exec) > 0 {
+		out.Exec = map[string]source.Helper{}
+	}
+	for name, h := range c.Sources.Exec {
+		out.Exec[name] = source.Helper(h)
+	}
+	named := source.Config{OpenBao: out.OpenBao, Exec: out.Exec}
+	for _, s := range c.Secrets {
+		named.Secrets = append(named.Secrets, source.Spec{From: s.From})
+	}
+	read, handedOn := named.Variables()
+	for _, name := range slices.Concat(read, handedOn) {
+		if holdsSecret(name) || strings.HasPrefix(name, "KEEPER_") {
+			return out, fmt.Errorf("secrets, sources: the variable %s is keeper's own; name another", name)
+		}
+		if value, set := a.env[name]; set {
+			out.Env[name] = secret.New([]byte(value))
+		}
+	}
+	a.taken = read
+	return out, nil
+}
