@@ -35,6 +35,8 @@ type lease struct {
 	secret    secret.Value
 	life      time.Duration // that it had at first
 	renewable bool
+	// generation is the token's that it was taken with, and with which it ends.
+	generation int
 }
 
 func newBaoSecret(s *session, path, fields string) (*baoSecret, error) {
@@ -64,12 +66,15 @@ func (b *baoSecret) fetch(ctx context.Context) (value, error) {
 			return v, nil
 		}
 	}
-	answer, err := b.session.do(ctx, "reading it", func() (*api.Secret, error) { return b.read(ctx) })
+	answer, generation, err := b.session.do(ctx, "reading it", func() (*api.Secret, error) { return b.read(ctx) })
 	if err != nil {
 		return value{}, err
 	}
-	return b.take(answer)
+	return b.take(answer, generation)
 }
+
+// watch has it fetched when keeper's token is another one: its lease ends then.
+func (b *baoSecret) watch(_ context.Context, changed func()) { b.session.onReplaced(changed) }
 
 // read is the library's read, but that nothing there is an error of status 404, with
 // what the server says of it.
@@ -86,10 +91,10 @@ func (b *baoSecret) read(ctx context.Context) (*api.Secret, error) {
 // renew lets the lease live on. Where the server gives it much less than it had at
 // first, its longest life is near, and it is time for another.
 func (b *baoSecret) renew(ctx context.Context) (value, bool) {
-	answer, err := b.session.do(ctx, "renewing its lease", func() (*api.Secret, error) {
+	answer, generation, err := b.session.do(ctx, "renewing its lease", func() (*api.Secret, error) {
 		return b.session.client.Sys().RenewWithContext(ctx, b.lease.id, int(b.lease.life/time.Second))
 	})
-	if err != nil || answer == nil {
+	if err != nil || answer == nil || generation != b.lease.generation {
 		return value{}, false // reading it anew says why
 	}
 	left := time.Duration(answer.LeaseDuration) * time.Second
@@ -100,7 +105,7 @@ func (b *baoSecret) renew(ctx context.Context) (value, bool) {
 	return value{secret: b.lease.secret, next: share(left), expires: time.Now().Add(left)}, true
 }
 
-func (b *baoSecret) take(answer *api.Secret) (value, error) {
+func (b *baoSecret) take(answer *api.Secret, generation int) (value, error) {
 	data, origin, err := contents(answer)
 	if err != nil {
 		return value{}, err
@@ -113,7 +118,7 @@ func (b *baoSecret) take(answer *api.Secret) (value, error) {
 	life := time.Duration(answer.LeaseDuration) * time.Second
 	switch {
 	case answer.LeaseID != "" && life > 0:
-		b.lease = lease{answer.LeaseID, v.secret, life, answer.Renewable}
+		b.lease = lease{answer.LeaseID, v.secret, life, answer.Renewable, generation}
 		v.next, v.expires = share(life), time.Now().Add(life)
 	default: // KV version 1 says how often to look
 		b.lease, v.within = lease{}, life

@@ -75,6 +75,7 @@ type session struct {
 	ttl        time.Duration
 	expires    time.Time // zero: never
 	renewable  bool
+	replaced   []func() // told that there is another token
 }
 
 // newSession checks the configuration. Its error begins with the key.
@@ -99,6 +100,7 @@ func newSession(c OpenBao, credential func(string) (fetcher, error), logger *slo
 		config := api.NewConfig() // which reads no environment
 		config.Address = c.Address
 		config.Timeout, config.MaxRetries = baoTimeout, 0
+		config.DisableRedirects = address.Scheme == "http" // which could lead off this machine
 		config.HttpClient.Transport = transport
 		if *client, err = api.NewClient(config); err != nil {
 			return nil, errors.New("address: it cannot be used")
@@ -263,7 +265,11 @@ func (s *session) adopt(ctx context.Context, token string) error {
 
 // alive begins a generation. A token without a time to live is good for ever.
 func (s *session) alive(ttl time.Duration, renewable bool) {
-	s.generation++
+	if s.generation++; s.generation > 1 {
+		for _, tell := range s.replaced {
+			tell()
+		}
+	}
 	s.ttl, s.renewable, s.expires = ttl, renewable && ttl > 0, time.Time{}
 	if ttl > 0 {
 		s.expires = time.Now().Add(ttl)
@@ -283,23 +289,38 @@ func (s *session) ready(ctx context.Context, after int) (int, error) {
 	return s.generation, nil
 }
 
-// do asks with the token, and once more with a new one where that is refused.
-func (s *session) do(ctx context.Context, what string, ask func() (*api.Secret, error)) (*api.Secret, error) {
-	generation, err := s.ready(ctx, -1)
-	if err != nil {
-		return nil, err
+// onReplaced has tell called whenever there is another token. The leases of the one
+// before end with it. tell must not wait for the session.
+func (s *session) onReplaced(tell func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replaced = append(s.replaced, tell)
+}
+
+// refused reports whether it is the token that is no good any more, and not a policy
+// that lets it do less than what was asked.
+func (s *session) refused(ctx context.Context) bool {
+	_, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
+	return status(err) == http.StatusForbidden
+}
+
+// do asks with the token, and once more with a new one where that one has ended. It
+// says of which generation the token was that was asked with.
+func (s *session) do(ctx context.Context, what string, ask func() (*api.Secret, error)) (answer *api.Secret, generation int, err error) {
+	if generation, err = s.ready(ctx, -1); err != nil {
+		return nil, 0, err
 	}
-	answer, err := ask()
-	if status(err) == http.StatusForbidden {
-		if _, err := s.ready(ctx, generation); err != nil {
-			return nil, err
+	answer, err = ask()
+	if status(err) == http.StatusForbidden && s.refused(ctx) {
+		if generation, err = s.ready(ctx, generation); err != nil {
+			return nil, 0, err
 		}
 		answer, err = ask()
 	}
 	if err != nil {
-		return answer, baoProblem(what, err)
+		return nil, 0, baoProblem(what, err)
 	}
-	return answer, nil
+	return answer, generation, nil
 }
 
 // close revokes the token where keeper got it by a login.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -51,7 +50,10 @@ type token struct {
 	expires, most  time.Time // most is zero where there is none
 }
 
-type granted struct{ expires, most time.Time }
+type granted struct {
+	life          time.Duration
+	expires, most time.Time
+}
 
 type object = map[string]any
 
@@ -93,7 +95,10 @@ func (f *fake) answer(r *http.Request, path, bearer string, body object) (int, o
 	case strings.HasPrefix(path, "auth/token/"):
 		return f.token(strings.TrimPrefix(path, "auth/token/"), bearer, held, body)
 	case path == "lease/creds":
-		return f.creds()
+		f.made++
+		return f.lease(path, leaseLife, leaseMost)
+	case path == "lease/long":
+		return f.lease(path, time.Hour, time.Hour)
 	case path == "lease/stats":
 		return http.StatusOK, object{"data": object{"made": f.made, "renewed": f.renewed}}
 	case path == "sys/leases/renew":
@@ -206,12 +211,11 @@ func extended(life time.Duration, most time.Time) time.Time {
 
 const leaseLife, leaseMost = 2 * time.Second, 5 * time.Second
 
-func (f *fake) creds() (int, object) {
-	f.made++
-	id := "lease/creds/" + strconv.Itoa(f.made)
-	f.leases[id] = &granted{time.Now().Add(leaseLife), time.Now().Add(leaseMost)}
+func (f *fake) lease(path string, life, most time.Duration) (int, object) {
+	id := path + "/" + rand.Text()
+	f.leases[id] = &granted{life, time.Now().Add(life), time.Now().Add(most)}
 	return http.StatusOK, object{
-		"lease_id": id, "lease_duration": int(leaseLife.Seconds()), "renewable": true,
+		"lease_id": id, "lease_duration": int(life.Seconds()), "renewable": true,
 		"data": object{"username": "u" + rand.Text(), "password": newValue()},
 	}
 }
@@ -223,6 +227,6 @@ func (f *fake) renew(body object) (int, object) {
 		return failure(http.StatusBadRequest, "lease not found")
 	}
 	f.renewed++
-	held.expires = extended(leaseLife, held.most)
+	held.expires = extended(held.life, held.most)
 	return http.StatusOK, object{"lease_id": id, "lease_duration": seconds(held.expires), "renewable": true}
 }

@@ -30,7 +30,8 @@ path "lease/*" { capabilities = ["read"] }`
 
 // Server is what the suite runs against. An engine of the type "lease" must be
 // there: reading creds makes a secret with the fields username and password for 2 s,
-// and 5 s at the most; reading stats says how many were made and renewed.
+// and 5 s at the most, reading long one for an hour; reading stats says how many were
+// made and renewed for creds.
 type Server struct {
 	Address string
 	Root    string // a token that may do everything
@@ -43,7 +44,8 @@ func Run(t *testing.T, s Server) {
 	for name, test := range map[string]func(*testing.T){
 		"VersionsOfKVAreTakenOverAndDeletionsHeeded": b.versions, "FieldsMakeOneValue": b.fields,
 		"TokenOfALoginOutlivesItsLongestLife": b.longLife, "LeaseIsRenewedAndThenMadeAnew": b.leases,
-		"CloseRevokesTheTokenOfALogin": b.revocation, "RefusalsAreNamed": b.refusals, "TokenThatIsGivenIsRenewed": b.given,
+		"LeaseIsTakenAnewWithAnotherToken": b.tokens,
+		"CloseRevokesTheTokenOfALogin":     b.revocation, "RefusalsAreNamed": b.refusals, "TokenThatIsGivenIsRenewed": b.given,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(t) })
 	}
@@ -200,6 +202,19 @@ func (b *bench) leases(t *testing.T) {
 	}
 	if now := s.Status()[1]; !now.Serves || now.Problem != "" {
 		t.Errorf("status: got %+v, want it well", now)
+	}
+}
+
+// tokens: a lease ends with the token that it was taken with, however long it is.
+func (b *bench) tokens(t *testing.T) {
+	began := time.Now()
+	to, _ := b.opened(t, "openbao:lease/long#password", nil)
+	first, second := to.next(t, "at the start"), to.next(t, "with the next token")
+	if first.Withdrawn || second.Withdrawn || first.Value.Equal(second.Value) {
+		t.Fatalf("got withdrawals %v and %v, want two values that differ", first.Withdrawn, second.Withdrawn)
+	}
+	if lived := second.At.Sub(began); lived > 7*time.Second {
+		t.Errorf("the first value served for %v, want it no longer than the 7s of its token", lived)
 	}
 }
 
