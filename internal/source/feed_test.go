@@ -67,11 +67,10 @@ func TestValueIsAskedForAgainBeforeItEnds(t *testing.T) {
 
 func TestLastValueServesForABoundedTimeWhileItsSourceFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		failing := atomic.Bool{}
-		var tries []time.Time
+		failing, tried := atomic.Bool{}, make(chan time.Time, 1000)
 		s, to, _ := open(t, source.Spec{Keep: ptr(30 * time.Minute)}, func(context.Context) source.Given {
 			if failing.Load() {
-				tries = append(tries, time.Now())
+				tried <- time.Now()
 				return source.Given{Problem: "it is out of order"}
 			}
 			return source.Given{Value: "value", Origin: "7"}
@@ -80,7 +79,7 @@ func TestLastValueServesForABoundedTimeWhileItsSourceFails(t *testing.T) {
 		failing.Store(true)
 		time.Sleep(20 * time.Minute)
 		to.nothing(t, "while the last value is kept")
-		first := tries[0]
+		first := <-tried
 		if now := s.Status()[0]; !now.Serves || now.Problem != "it is out of order" || !now.Since.Equal(first) {
 			t.Errorf("status: got %+v, want that it serves and has failed since %v", now, first)
 		}
@@ -93,25 +92,31 @@ func TestLastValueServesForABoundedTimeWhileItsSourceFails(t *testing.T) {
 		if now := s.Status()[0]; now.Serves {
 			t.Errorf("status: got %+v, want that nothing serves", now)
 		}
-		for i := 1; i < len(tries); i++ {
-			if gap := tries[i].Sub(tries[i-1]); gap > time.Minute || gap < 800*time.Millisecond || i > 8 && gap < 48*time.Second {
-				t.Errorf("try %d: got it after %v, want it later each time up to a minute", i, gap)
-			}
-		}
 		failing.Store(false)
 		to.wantHeld(t, "once the source is well", "value")
 		if problem, since, _ := to.standing(); problem != "" || !since.IsZero() {
 			t.Errorf("reported: got %q since %v, want nothing", problem, since)
 		}
 		closed(t, s)
+		close(tried)
+		n, last := 0, first
+		for at := range tried {
+			if gap := at.Sub(last); gap > time.Minute || gap < 800*time.Millisecond || n > 8 && gap < 48*time.Second {
+				t.Errorf("try %d: got it after %v, want it later each time up to a minute", n, gap)
+			}
+			n, last = n+1, at
+		}
+		if n < 30 {
+			t.Errorf("tries in half an hour: got %d, want one a minute at least", n)
+		}
 	})
 }
 
 func TestValueServesNoLongerThanItIsGoodFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began, calls := time.Now(), 0
+		began, calls := time.Now(), atomic.Int32{}
 		s, to, _ := open(t, source.Spec{}, func(context.Context) source.Given {
-			if calls++; calls > 1 {
+			if calls.Add(1) > 1 {
 				return source.Given{Problem: "it is out of order"}
 			}
 			return source.Given{Value: "value", Next: 4 * time.Minute, Lifetime: 6 * time.Minute}
@@ -126,16 +131,16 @@ func TestValueServesNoLongerThanItIsGoodFor(t *testing.T) {
 
 func TestKeepOfNothingWithdrawsAtTheFirstFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls := 0
+		calls := atomic.Int32{}
 		s, to, _ := open(t, source.Spec{Keep: ptr(time.Duration(0))}, func(context.Context) source.Given {
-			if calls++; calls > 1 {
+			if calls.Add(1) > 1 {
 				return source.Given{Problem: "it is out of order"}
 			}
 			return source.Given{Value: "value"}
 		})
 		to.wantHeld(t, "at the start", "value")
-		if got := to.next(t, "at the failure"); !got.withdrawn || calls != 2 {
-			t.Errorf("got %v after %d fetches, want a withdrawal after 2", got.withdrawn, calls)
+		if got := to.next(t, "at the failure"); !got.withdrawn || calls.Load() != 2 {
+			t.Errorf("got %v after %d fetches, want a withdrawal after 2", got.withdrawn, calls.Load())
 		}
 		closed(t, s)
 	})
@@ -143,16 +148,16 @@ func TestKeepOfNothingWithdrawsAtTheFirstFailure(t *testing.T) {
 
 func TestWhatIsGoneAtTheSourceIsWithdrawnAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls := 0
+		calls := atomic.Int32{}
 		s, to, _ := open(t, source.Spec{}, func(context.Context) source.Given {
-			if calls++; calls == 2 {
+			if calls.Add(1) == 2 {
 				return source.Given{Problem: "it is deleted", Gone: true}
 			}
 			return source.Given{Value: "value"}
 		})
 		to.wantHeld(t, "at the start", "value")
-		if got := to.next(t, "once it is gone"); !got.withdrawn || calls != 2 {
-			t.Errorf("got %v after %d fetches, want a withdrawal after 2", got.withdrawn, calls)
+		if got := to.next(t, "once it is gone"); !got.withdrawn || calls.Load() != 2 {
+			t.Errorf("got %v after %d fetches, want a withdrawal after 2", got.withdrawn, calls.Load())
 		}
 		to.wantHeld(t, "once it is back", "value")
 		closed(t, s)
@@ -183,9 +188,9 @@ func TestSourceThatHangsKeepsNothingAliveAndIsAskedOnce(t *testing.T) {
 
 func TestManyChangesDuringAFetchAreOneMoreFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls := 0
+		calls := atomic.Int32{}
 		s, _, notice := open(t, source.Spec{}, func(context.Context) source.Given {
-			calls++
+			calls.Add(1)
 			time.Sleep(time.Second)
 			return source.Given{Value: "value"}
 		})
@@ -196,8 +201,8 @@ func TestManyChangesDuringAFetchAreOneMoreFetch(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		closed(t, s)
-		if calls != 2 {
-			t.Errorf("fetches: got %d, want 2", calls)
+		if calls.Load() != 2 {
+			t.Errorf("fetches: got %d, want 2", calls.Load())
 		}
 	})
 }
