@@ -173,7 +173,11 @@ type VaultModified struct {
 }
 
 func (e VaultModified) describe() facts {
-	return facts{"vault.modified", "", e.Provider, RiskNormal}
+	risk := RiskNormal
+	if e.Action == "withdrawn" { // calls are refused from now on
+		risk = RiskWarning
+	}
+	return facts{"vault.modified", "", e.Provider, risk}
 }
 
 // VaultAccess is a look at the vault: Action is "listed", or "denied" where an

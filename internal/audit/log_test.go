@@ -198,6 +198,19 @@ func TestAnEntryIsDurableWhenRecordReturns(t *testing.T) {
 	}
 }
 
+func TestSecretThatItsSourceFailsForIsAWarning(t *testing.T) {
+	d := &disk{}
+	l := open(t, d)
+	for i, action := range []string{"withdrawn", "restored"} {
+		if err := l.Record(t.Context(), audit.VaultModified{Provider: "openai", Action: action}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := d.entries[i].Risk, 1-i; got != want {
+			t.Errorf("risk of %s: got %d, want %d", action, got, want)
+		}
+	}
+}
+
 func TestConcurrentCallersShareACommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{gate: make(chan struct{})}
