@@ -48,10 +48,12 @@ func (l *lease) renew(ctx context.Context) error {
 }
 
 // token is the one in use.
-func (l *lease) token() string {
+func (l *lease) token() string { return l.latest().Token }
+
+func (l *lease) latest() issued {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tokens[len(l.tokens)-1].Token
+	return l.tokens[len(l.tokens)-1]
 }
 
 func (l *lease) first() issued {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,26 +45,25 @@ func TestATokenIsRenewedLongBeforeItExpires(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		warned := 0
-		go l.keep(ctx, func(error) { warned++ })
+		var warned atomic.Int32
+		go l.keep(ctx, func(error) { warned.Add(1) })
 		for minute := range 180 {
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			latest := l.tokens[len(l.tokens)-1]
-			if left := time.Until(latest.ExpiresAt); left < 5*time.Minute {
+			if left := time.Until(l.latest().ExpiresAt); left < 5*time.Minute {
 				t.Fatalf("after %d minutes the token in use is good for %v, want at least 5m", minute+1, left)
 			}
 		}
-		if warned != 0 || l.token() != "token-37" {
-			t.Errorf("after 3 hours: got %s and %d warnings, want token-37 and none", l.token(), warned)
+		if warned.Load() != 0 || l.token() != "token-37" {
+			t.Errorf("after 3 hours: got %s and %d warnings, want token-37 and none", l.token(), warned.Load())
 		}
 
 		// Keeper is away for a while: the user is told once, and it is tried again.
 		i.fail(true)
 		time.Sleep(8 * time.Minute)
 		synctest.Wait()
-		if warned != 1 {
-			t.Errorf("warnings while keeper is away: got %d, want 1", warned)
+		if warned.Load() != 1 {
+			t.Errorf("warnings while keeper is away: got %d, want 1", warned.Load())
 		}
 		i.fail(false)
 		time.Sleep(30 * time.Second)
