@@ -16,8 +16,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/net/http2"
-
 	"github.com/superinstance/keeper/internal/keepertest"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/server"
@@ -253,10 +251,10 @@ func TestAuthorityOfHTTP2MustBeTheTunnelsHost(t *testing.T) {
 	if err := secured.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	h2, err := (&http2.Transport{}).NewClientConn(secured)
-	if err != nil {
-		t.Fatal(err)
+	h2 := &http.Transport{
+		ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return secured, nil },
 	}
+	defer h2.CloseIdleConnections()
 	for authority, want := range map[string]int{"api.openai.com": 200, "api.github.com": 421, "api.openai.com:8443": 421, "api.openai.com:443": 200} {
 		req, err := http.NewRequest("GET", "https://api.openai.com/v1/models", nil)
 		if err != nil {
@@ -268,7 +266,7 @@ func TestAuthorityOfHTTP2MustBeTheTunnelsHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if resp.StatusCode != want {
+		if resp.StatusCode != want || resp.ProtoMajor != 2 {
 			t.Errorf(":authority %s: got %d, want %d", authority, resp.StatusCode, want)
 		}
 	}
@@ -479,15 +477,12 @@ func TestTunnelsThroughHTTP2(t *testing.T) {
 	k := keepertest.Start(t)
 	token := k.Token(t, "dev", "openai:*")
 	c := newProxied(t, k, token)
-	raw, err := net.Dial("tcp", strings.TrimPrefix(k.URL(), "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	h2, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	h2 := &http.Transport{Protocols: protocols, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(k.URL(), "http://"))
+	}}
+	defer h2.CloseIdleConnections()
 	out, in := io.Pipe()
 	req, err := http.NewRequest("CONNECT", "http://api.openai.com:443", out)
 	if err != nil {
