@@ -231,19 +231,23 @@ func (c Config) check() error {
 	return nil
 }
 
-// keysOf returns the YAML keys of a struct and of the structs in it.
-func keysOf(t reflect.Type) []string {
+// keysOf returns the YAML keys of a struct and of the structs in it, but for those
+// that it is within.
+func keysOf(t reflect.Type, within ...reflect.Type) []string {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map:
-		return keysOf(t.Elem())
+		return keysOf(t.Elem(), within...)
 	case reflect.Struct:
 	default:
+		return nil
+	}
+	if slices.Contains(within, t) {
 		return nil
 	}
 	var keys []string
 	for i := range t.NumField() {
 		if key := t.Field(i).Tag.Get("yaml"); key != "" {
-			keys = append(append(keys, key), keysOf(t.Field(i).Type)...)
+			keys = append(append(keys, key), keysOf(t.Field(i).Type, append(within, t)...)...)
 		}
 	}
 	return keys

@@ -91,22 +91,25 @@ func TestErrorsPageExplainsEveryCodeAndNoOther(t *testing.T) {
 }
 
 // leafKeys returns the path of every key of a struct that holds a value of its
-// own, such as tls.certFile or providers[].name.
-func leafKeys(t reflect.Type, path string) []string {
+// own, such as tls.certFile or providers[].name. A list in a struct of the list's
+// own type is one key.
+func leafKeys(t reflect.Type, path string, within ...reflect.Type) []string {
 	switch {
 	case t.Kind() == reflect.Pointer:
-		return leafKeys(t.Elem(), path)
+		return leafKeys(t.Elem(), path, within...)
+	case t.Kind() == reflect.Slice && slices.Contains(within, t.Elem()):
+		return []string{path}
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
-		return leafKeys(t.Elem(), path+"[]")
+		return leafKeys(t.Elem(), path+"[]", within...)
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Struct:
-		return leafKeys(t.Elem(), path+".<name>")
+		return leafKeys(t.Elem(), path+".<name>", within...)
 	case t.Kind() != reflect.Struct:
 		return []string{path}
 	}
 	var keys []string
 	for i := range t.NumField() {
 		if key := t.Field(i).Tag.Get("yaml"); key != "" {
-			keys = append(keys, leafKeys(t.Field(i).Type, strings.TrimPrefix(path+"."+key, "."))...)
+			keys = append(keys, leafKeys(t.Field(i).Type, strings.TrimPrefix(path+"."+key, "."), append(within, t)...)...)
 		}
 	}
 	return keys

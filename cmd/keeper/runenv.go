@@ -119,6 +119,7 @@ func (e *childEnv) pointAt(w wiring, p *policy.Provider, root string) {
 	for _, name := range p.Client.Keys {
 		e.vars[name] = w.password
 	}
+	maps.Copy(e.vars, p.Client.Set)
 	if w.proxied && len(p.Client.Keys) == 0 { // its clients have no base URL, but the key they insist on
 		for i, name := range p.Client.Secrets {
 			if i == 0 || slices.Contains(e.removed, name) {

@@ -25,6 +25,7 @@ type CallSpec struct {
 	// TwoWay says that messages follow which nobody has seen yet, as those of a
 	// WebSocket do: the call can act, whatever its method says.
 	TwoWay bool
+	Signed SigningScope // of the caller's own AWS signature; zero where there is none
 }
 
 // methodConnect is the method of a tunnel alone.
@@ -45,6 +46,7 @@ type Call struct {
 	query           query
 	mediaTypes      []string // the values of Content-Type
 	operation       operation
+	signed          SigningScope
 }
 
 // NewCall works out how a provider could read the call. A *Denied says that no
@@ -80,7 +82,7 @@ func NewCall(spec CallSpec) (Call, error) {
 		provider: strings.ToLower(spec.Provider), label: spec.Label, site: spec.Site, prefix: spec.Prefix,
 		method: spec.Method, path: spec.EscapedPath, rawQuery: spec.RawQuery,
 		methods: methods, paths: paths, query: q,
-		mediaTypes: headerValues(spec.Header, "content-type"),
+		mediaTypes: headerValues(spec.Header, "content-type"), signed: spec.Signed,
 	}, nil
 }
 
@@ -98,6 +100,10 @@ func (c Call) Path() string { return c.path }
 
 // RawQuery is the query as sent, without "?".
 func (c Call) RawQuery() string { return c.rawQuery }
+
+// Signed is what the caller's own AWS signature was for; zero where there was
+// none.
+func (c Call) Signed() SigningScope { return c.signed }
 
 // WithBody returns the call with what its body says to GraphQL, as far as the
 // scope depends on it. The body is the whole of it with every Content-Encoding

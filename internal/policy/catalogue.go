@@ -92,10 +92,12 @@ func (c *Catalogue) OperatorNamed() []string {
 	var named []string
 	for _, p := range c.Providers() {
 		for i := range p.routes {
-			if r := &p.routes[i]; r.operatorNamed && r.base != nil {
+			r := &p.routes[i]
+			if r.operatorNamed && r.base != nil {
 				named = append(named, dialled(r.base))
 			}
-			named = append(named, p.routes[i].namedHosts(p.hostsNamed)...)
+			named = append(named, r.namedHosts(p.hostsNamed)...)
+			named = append(named, r.inject.operatorNamedIssuers()...)
 		}
 	}
 	slices.Sort(named)
@@ -175,7 +177,7 @@ func bearer() *Injection {
 func (p Provider) overlaid(over Provider) Provider {
 	p.Title, p.Docs, p.Tenant = or(over.Title, p.Title), or(over.Docs, p.Docs), or(over.Tenant, p.Tenant)
 	p.Refusal, p.Stream = or(over.Refusal, p.Refusal), or(over.Stream, p.Stream)
-	p.Inject, p.Client = cmp.Or(over.Inject, p.Inject), cmp.Or(over.Client, p.Client)
+	p.Inject, p.Client = cmp.Or(over.Inject.byOperator(), p.Inject), cmp.Or(over.Client, p.Client)
 	if over.KeyIn != nil {
 		p.KeyIn = over.KeyIn
 	}
@@ -192,6 +194,7 @@ func (p Provider) overlaid(over Provider) Provider {
 		p.Routes = slices.Clone(over.Routes)
 		for i := range p.Routes {
 			p.Routes[i].operatorNamed = true
+			p.Routes[i].Inject = p.Routes[i].Inject.byOperator()
 		}
 	}
 	return p

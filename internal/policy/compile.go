@@ -52,15 +52,15 @@ func (p *Provider) compile() error {
 
 func (p *Provider) compileInject(own *route) error {
 	if p.Inject == nil {
-		return errors.New("inject: it is missing; give one of headers, basic, query and none")
+		return errors.New("inject: it is missing; give one of headers, basic, query, none and the other ways")
 	}
-	if err := p.Inject.check(); err != nil {
-		return err
+	var err error
+	if own.inject, err = p.Inject.compile(own.base, p.operatorNamed); err != nil {
+		return fmt.Errorf("inject%w", err)
 	}
 	if slices.ContainsFunc(own.hosts, func(h host) bool { return h.name == AnyHost }) && !p.Inject.None {
 		return errors.New(`hosts: "*" is every host there is; give it inject: {none: true}, or name the hosts that the credential is for`)
 	}
-	own.inject = p.Inject.clone()
 	return nil
 }
 
@@ -94,7 +94,7 @@ func (p *Provider) checkNames() error {
 		return errors.New("name: keeper is reserved for keeper's own routes; choose another")
 	}
 	p.Refusal, p.Stream = or(p.Refusal, RefusalUniversal), or(p.Stream, StreamNone)
-	if err := oneOf("refusal", p.Refusal, RefusalUniversal, RefusalSlack, RefusalGit); err != nil {
+	if err := oneOf("refusal", p.Refusal, RefusalUniversal, RefusalSlack, RefusalGit, RefusalS3); err != nil {
 		return err
 	}
 	if err := oneOf("stream", p.Stream, StreamNone, StreamOpenAI, StreamAnthropic, StreamGemini); err != nil {
@@ -145,6 +145,11 @@ func (c *Client) check() error {
 	for i, name := range slices.Concat(c.Keys, c.Secrets) {
 		if !environmentName.MatchString(name) {
 			return fmt.Errorf("client.keys and client.secrets: name %d is not an environment variable in upper case", i+1)
+		}
+	}
+	for name, value := range c.Set {
+		if !environmentName.MatchString(name) || value == "" || strings.ContainsRune(value, 0) {
+			return fmt.Errorf("client.set.%s: want an environment variable in upper case with a value", name)
 		}
 	}
 	if len(c.Keys) > 0 && len(c.BaseURLs) == 0 {
@@ -203,7 +208,7 @@ func (p *Provider) compileRoute(own route, d RouteRule) (route, error) {
 	if one.calls, err = parseRules("calls", d.Calls); err != nil {
 		return route{}, err
 	}
-	if err := oneOf("refusal", one.refusal, RefusalUniversal, RefusalSlack, RefusalGit); err != nil {
+	if err := oneOf("refusal", one.refusal, RefusalUniversal, RefusalSlack, RefusalGit, RefusalS3); err != nil {
 		return route{}, err
 	}
 	if d.BaseURL != "" {
@@ -216,10 +221,9 @@ func (p *Provider) compileRoute(own route, d RouteRule) (route, error) {
 		return route{}, err
 	}
 	if d.Inject != nil {
-		if err := d.Inject.check(); err != nil {
-			return route{}, err
+		if one.inject, err = d.Inject.compile(own.base, own.operatorNamed); err != nil {
+			return route{}, fmt.Errorf("inject%w", err)
 		}
-		one.inject = d.Inject.clone()
 	}
 	if d.Permissions != nil {
 		if one.permissions, err = p.compilePermissions(d.Permissions); err != nil {
@@ -305,28 +309,6 @@ func parseRules(field string, texts []string) ([]rule, error) {
 	return rules, nil
 }
 
-func (in *Injection) check() error {
-	kinds := 0
-	for _, given := range []bool{in.None, len(in.Headers) > 0, in.Basic != nil, in.Query != ""} {
-		if given {
-			kinds++
-		}
-	}
-	if kinds != 1 {
-		return errors.New("inject: want exactly one of headers, basic, query and none")
-	}
-	if in.Basic != nil && strings.ContainsFunc(in.Basic.User, func(r rune) bool { return r == ':' || r <= ' ' || r == 0x7f }) {
-		return errors.New("inject.basic.user: it may hold no colon, space or control character")
-	}
-	if in.Query != "" && !parameterName.MatchString(in.Query) {
-		return errors.New("inject.query: want a parameter's name")
-	}
-	if err := checkHeaders("inject.headers", in.Headers); err != nil {
-		return err
-	}
-	return checkTemplates(in.Headers)
-}
-
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // checkTemplates: either {value} everywhere, or parts that leave no gap, so
@@ -343,16 +325,16 @@ func checkTemplates(templates map[string]string) error {
 			case err == nil && number >= 1 && strconv.Itoa(number) == match[1]:
 				parts[number] = true
 			default:
-				return fmt.Errorf("inject.headers.%s: want {value}, or {1}, {2} … for the parts between colons", name)
+				return fmt.Errorf(".headers.%s: want {value}, or {1}, {2} … for the parts between colons", name)
 			}
 		}
 		if len(found) == 0 || strings.ContainsAny(placeholder.ReplaceAllString(templates[name], ""), "{}") {
-			return fmt.Errorf("inject.headers.%s: want {value}, or {1}, {2} … for the parts between colons", name)
+			return fmt.Errorf(".headers.%s: want {value}, or {1}, {2} … for the parts between colons", name)
 		}
 	}
 	for i := range len(parts) {
 		if values > 0 || !parts[i+1] {
-			return errors.New("inject.headers: want {value} alone, or {1}, {2} … without a gap")
+			return errors.New(".headers: want {value} alone, or {1}, {2} … without a gap")
 		}
 	}
 	return nil
@@ -371,13 +353,4 @@ func checkHeaders(field string, headers map[string]string) error {
 		}
 	}
 	return nil
-}
-
-func (in Injection) clone() Injection {
-	in.Headers = maps.Clone(in.Headers)
-	if in.Basic != nil {
-		basic := *in.Basic
-		in.Basic = &basic
-	}
-	return in
 }

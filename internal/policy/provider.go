@@ -15,6 +15,7 @@ const (
 	RefusalSlack     = "slack"     // HTTP 200 and {"ok":false,"error":code}
 	RefusalGit       = "git"       // text/plain
 	RefusalGRPC      = "grpc"      // of every call of gRPC, and of no others: no definition says it
+	RefusalS3        = "s3"        // XML, as clients of S3 read it
 )
 
 // The dialect of a provider's event streams, in which a cut is announced.
@@ -119,26 +120,6 @@ type RouteRule struct {
 	aliases       []string
 }
 
-// Injection says how a credential goes into a call, by exactly one of its
-// fields. It holds no credential.
-type Injection struct {
-	// None says that calls bear no credential.
-	None bool `yaml:"none"`
-	// Headers maps a name to a template: {value} is the credential, or {1},
-	// {2} … are its parts between colons.
-	Headers map[string]string `yaml:"headers"`
-	// Basic is HTTP Basic authentication.
-	Basic *BasicInjection `yaml:"basic"`
-	// Query names a query parameter.
-	Query string `yaml:"query"`
-}
-
-// BasicInjection is HTTP Basic authentication with the credential as password
-// of User; without User the credential itself is "user:password".
-type BasicInjection struct {
-	User string `yaml:"user"`
-}
-
 // Client lists the environment variables of a provider's clients.
 type Client struct {
 	// BaseURLs name the variables that hold the base URL, with what must
@@ -146,6 +127,8 @@ type Client struct {
 	BaseURLs []EnvURL `yaml:"baseURLs"`
 	// Keys name the variables that get keeper's token in place of the key.
 	Keys []string `yaml:"keys"`
+	// Set gives variables a value that is no secret and that clients need.
+	Set map[string]string `yaml:"set"`
 	// Secrets name further variables that would hold a real key; those of
 	// Keys would as well.
 	Secrets []string `yaml:"secrets"`
