@@ -75,6 +75,7 @@ type told struct {
 	By           string    `json:"by"`
 	Source       string    `json:"source"`
 	Action       string    `json:"action"`
+	Reason       string    `json:"reason"`
 }
 
 // story tells the entries of one call, oldest first, in sentences.
@@ -101,6 +102,7 @@ var tellers = map[string]func(auditEntry, told) []string{
 	"scan.blocked":   tellBlocked,
 	"scan.redacted":  tellRedacted,
 	"vault.access":   tellAccess,
+	"vault.refused":  tellRefusedCredential,
 	"error":          tellRefused,
 }
 
@@ -194,6 +196,10 @@ func tellAccess(e auditEntry, d told) []string {
 		return tellOther(e, d)
 	}
 	return []string{fmt.Sprintf("%s asked for a credential of %s that only others may use.", e.AgentID, e.Provider)}
+}
+
+func tellRefusedCredential(e auditEntry, d told) []string {
+	return []string{fmt.Sprintf("The credential %s@%s, version %d, is not taken: %s. It is marked as refused until a call with it succeeds.", e.Provider, d.Label, d.Version, d.Reason)}
 }
 
 func tellRefused(e auditEntry, d told) []string {

@@ -107,6 +107,8 @@ type Outcome struct {
 	Findings      []Finding // what was redacted or seen in the response
 	Redacted      bool
 	Traffic       *Traffic // of a call whose messages streamed; nil of others
+
+	CredentialRefused bool // the provider does not take the credential
 }
 
 // Finish writes the outcome of the call that r stands for, whether or not ctx
@@ -124,11 +126,11 @@ func (l *Log) Finish(ctx context.Context, r Receipt, o Outcome) error {
 			return err
 		}
 	}
-	if o.Outcome != "complete" {
+	if o.Outcome != "complete" || o.CredentialRefused {
 		risk = RiskWarning
 	}
 	return l.later(ctx, ProxyResponse{
 		Agent: agent, Provider: provider, Outcome: o.Outcome, Code: o.Code, Status: o.Status,
-		ResponseBytes: o.ResponseBytes, DurationMS: o.DurationMS, Findings: o.Findings, Traffic: o.Traffic, Risk: risk,
+		ResponseBytes: o.ResponseBytes, DurationMS: o.DurationMS, Findings: o.Findings, Traffic: o.Traffic, CredentialRefused: o.CredentialRefused, Risk: risk,
 	}, r.seq)
 }

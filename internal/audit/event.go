@@ -84,7 +84,9 @@ type ProxyResponse struct {
 	DurationMS    int64     `json:"durationMs"`
 	Findings      []Finding `json:"findings,omitempty"`
 	Traffic       *Traffic  `json:"traffic,omitempty"`
-	Risk          int       `json:"-"`
+	// CredentialRefused says that the provider does not take the credential.
+	CredentialRefused bool `json:"credentialRefused,omitempty"`
+	Risk              int  `json:"-"`
 }
 
 // Traffic is what went through a call whose messages stream both ways.
@@ -195,6 +197,22 @@ func (e VaultAccess) describe() facts {
 		risk = RiskCritical
 	}
 	return facts{"vault.access", e.Agent, e.Provider, risk}
+}
+
+// CredentialRefused says that a provider, or the issuer of its tokens, does not take
+// a credential. Agent is whose call showed it; empty where it was the issuer. It is
+// written at most once a minute for each credential.
+type CredentialRefused struct {
+	Agent    string `json:"-"`
+	Provider string `json:"-"`
+	Label    string `json:"label"`
+	Version  int    `json:"version"`
+	Status   int    `json:"status,omitempty"` // that the provider answered
+	Reason   string `json:"reason"`           // one of keeper's own words, or a code that is known beforehand
+}
+
+func (e CredentialRefused) describe() facts {
+	return facts{"vault.refused", e.Agent, e.Provider, RiskWarning}
 }
 
 // TokenValidated is an answer of the validation route.

@@ -47,6 +47,7 @@ var kinds = map[string]kind{
 	"exception.removed": {"Scanner told to let a value pass no more", apiActivity, remove, "configuration"},
 	"vault.modified":    {"Vault changed", apiActivity, update, "configuration"},
 	"vault.access":      {"Vault looked at", apiActivity, look, "configuration"},
+	"vault.refused":     {"Credential refused by its provider", detection, create, "authentication"},
 	"token.issued":      {"Token issued", authentication, begin, "authentication"},
 	"token.validated":   {"Token validated", authentication, other, "authentication"},
 	"token.revoked":     {"Token revoked", authentication, end, "authentication"},

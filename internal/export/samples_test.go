@@ -64,6 +64,7 @@ var samples = []sample{
 	{"vault key rotated", "vault.modified", "", "", 1, "admin token", "127.0.0.1", audit.KeyRotated{Purpose: "vault", KeyID: "k2"}},
 	{"vault listed", "vault.access", "", "", 0, "admin token", "127.0.0.1", audit.VaultAccess{Action: "listed"}},
 	{"vault denied", "vault.access", "ci-bot", "openai", 2, "", "10.1.2.3", audit.VaultAccess{Action: "denied", Label: "main"}},
+	{"credential refused", "vault.refused", "ci-bot", "openai", 1, "", "10.1.2.3", audit.CredentialRefused{Label: "main", Version: 3, Status: 401, Reason: "status 401"}},
 	{"token issued", "token.issued", "ci-bot", "", 0, "admin token", "127.0.0.1", audit.TokenIssued{
 		JTI: "jti-1", Scopes: []string{"openai:chat", "keeper:scan"}, ExpiresAt: "2027-01-01T00:00:00Z"}},
 	{"token by exchange", "token.issued", "ci-bot", "", 0, "", "10.1.2.3", struct {

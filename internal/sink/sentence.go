@@ -70,14 +70,17 @@ var sentences = map[string]func(i *incident) string{
 	"exception.removed": func(i *incident) string { return "The scanner lets a value pass no more: " + i.who() + " said so." },
 	"vault.modified":    vaultModified,
 	"vault.access":      vaultAccess,
-	"token.issued":      func(i *incident) string { return "A token was issued to " + i.who() + "." },
-	"token.validated":   func(i *incident) string { return "A token of " + i.who() + " was looked at." + i.because() },
-	"token.revoked":     func(i *incident) string { return "A token of " + i.who() + " was revoked." },
-	"agent.registered":  func(i *incident) string { return "A new agent: " + i.who() + "." },
-	"agent.updated":     func(i *incident) string { return "What " + i.who() + " may do, or its state, was changed." },
-	"keeper.started":    func(*incident) string { return "Keeper started." },
-	"keeper.stopped":    func(i *incident) string { return "Keeper stopped." + i.because() },
-	"state.changed":     func(i *incident) string { return "What keeper decides by was changed: " + i.objects() + "." },
+	"vault.refused": func(i *incident) string {
+		return "The credential" + i.of() + i.label() + " is refused." + i.because()
+	},
+	"token.issued":     func(i *incident) string { return "A token was issued to " + i.who() + "." },
+	"token.validated":  func(i *incident) string { return "A token of " + i.who() + " was looked at." + i.because() },
+	"token.revoked":    func(i *incident) string { return "A token of " + i.who() + " was revoked." },
+	"agent.registered": func(i *incident) string { return "A new agent: " + i.who() + "." },
+	"agent.updated":    func(i *incident) string { return "What " + i.who() + " may do, or its state, was changed." },
+	"keeper.started":   func(*incident) string { return "Keeper started." },
+	"keeper.stopped":   func(i *incident) string { return "Keeper stopped." + i.because() },
+	"state.changed":    func(i *incident) string { return "What keeper decides by was changed: " + i.objects() + "." },
 	"state.accepted": func(i *incident) string {
 		return "Keeper was started although what it decides by is not what its log says: " + i.objects() + "."
 	},
