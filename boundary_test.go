@@ -70,8 +70,10 @@ var exposers = []string{
 	"internal/source/openbao.go",
 	"internal/vault/auditkey.go",
 	"internal/vault/authority.go",
+	"internal/vault/certificate.go",
 	"internal/vault/environment.go",
 	"internal/vault/fingerprint.go",
+	"internal/vault/hmac.go",
 	"internal/vault/index.go",
 	"internal/vault/inject.go",
 	"internal/vault/kek.go",
@@ -79,7 +81,10 @@ var exposers = []string{
 	"internal/vault/keyring.go",
 	"internal/vault/match.go",
 	"internal/vault/seal.go",
+	"internal/vault/shape.go",
+	"internal/vault/sigv4.go",
 	"internal/vault/target.go",
+	"internal/vault/token.go",
 	"internal/vault/value.go",
 }
 

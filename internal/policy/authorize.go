@@ -72,6 +72,19 @@ func (g Grant) Route() Route {
 	return r
 }
 
+// Injection is how the credential goes in. It is shared: for reading alone. It is
+// zero in the zero Grant.
+func (g Grant) Injection() Injection {
+	if g.route == nil {
+		return Injection{}
+	}
+	return g.route.inject
+}
+
+// BaseURL is what the call's path is appended to; nil in the zero Grant. It is
+// shared: for reading alone.
+func (g Grant) BaseURL() *url.URL { return g.base }
+
 // Call is the call that was decided about.
 func (g Grant) Call() Call { return g.call }
 

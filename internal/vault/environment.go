@@ -151,6 +151,9 @@ func (v *Vault) importOne(ctx context.Context, m *imports, rule importRule) (cha
 	if err := v.refuseExternal(request.Provider, request.Label); err != nil {
 		return false, err
 	}
+	if err := v.checkShape(request); err != nil {
+		return false, err
+	}
 	held := v.state.Load().find(request.Provider, request.Label)
 	if held != nil {
 		request.Restricted, request.AllowedAgents = held.current().restricted, held.current().allowedAgents

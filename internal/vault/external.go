@@ -117,6 +117,9 @@ func (e *External) Hold(ctx context.Context, value secret.Value) (changed bool, 
 		return false, err
 	}
 	v := e.vault
+	if err := v.checkShape(SetRequest{Provider: e.request.Provider, Label: e.request.Label, Value: value}); err != nil {
+		return false, err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	before := v.state.Load().secrets[e.id]
@@ -200,6 +203,7 @@ func (e *External) entry(current *snapshot) Entry {
 	}
 	newest := h.current()
 	entry.Version, entry.RotatedAt = newest.number, newest.createdAt
+	entry.RefusedAt, entry.Refusal = newest.use.refusal()
 	switch {
 	case h.withdrawn:
 		return entry

@@ -13,7 +13,6 @@ import (
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/policy"
-	"github.com/superinstance/keeper/internal/secret"
 )
 
 // Errors of Inject, wrapped. Neither ever says anything of a value.
@@ -36,71 +35,110 @@ func (v *Vault) Inject(ctx context.Context, r audit.Receipt, req *http.Request) 
 	if !r.Valid() || !r.Grant().Valid() || !r.Ref().Valid() {
 		return nil, fmt.Errorf("injecting a credential: %w", ErrUnproven)
 	}
-	route := r.Grant().Route()
-	if route.BaseURL == nil || req.URL.Scheme != route.BaseURL.Scheme || !strings.EqualFold(req.URL.Host, route.BaseURL.Host) {
+	base := r.Grant().BaseURL()
+	if base == nil || req.URL.Scheme != base.Scheme || !strings.EqualFold(req.URL.Host, base.Host) {
 		return nil, fmt.Errorf("injecting a credential of %s: the request goes elsewhere: %w", r.Ref().Provider(), ErrUnproven)
 	}
-	if r.Ref().None() != route.Inject.None {
+	wantsNone := r.Grant().Injection().None
+	if r.Ref().None() != wantsNone {
 		return nil, fmt.Errorf("injecting a credential of %s: the provider wants none, or one: %w", r.Ref().Provider(), ErrUnproven)
 	}
 	clone := req.Clone(ctx)
-	if route.Inject.None {
+	if wantsNone {
 		return clone, nil
 	}
-	value, err := v.chosen(r)
+	one, err := v.chosen(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := inject(clone, route.Inject, value); err != nil {
+	if err := v.inject(ctx, injecting{clone, r, one}); err != nil {
 		return nil, fmt.Errorf("injecting credential %s@%s: %w", r.Ref().Provider(), r.Ref().Label(), err)
 	}
 	return clone, nil
 }
 
-// chosen returns the value that the receipt names.
-func (v *Vault) chosen(r audit.Receipt) (secret.Value, error) {
+// chosen returns the version that the receipt names.
+func (v *Vault) chosen(r audit.Receipt) (*version, error) {
 	ref := r.Ref()
 	gone := fmt.Errorf("injecting credential %s@%s version %d: %w", ref.Provider(), ref.Label(), ref.Version(), ErrGone)
 	h := v.state.Load().secrets[ref.SecretID()]
 	if h == nil || h.withdrawn || h.provider != ref.Provider() || h.provider != r.Grant().Provider().Name {
-		return secret.Value{}, gone
+		return nil, gone
 	}
 	one := h.version(ref.Version())
 	if one == nil || !one.permits(r.Grant().AgentID()) || !h.current().permits(r.Grant().AgentID()) {
-		return secret.Value{}, gone
+		return nil, gone
 	}
-	return one.value, nil
+	return one, nil
 }
 
 func (v *version) permits(agentID string) bool {
 	return !v.restricted || slices.Contains(v.allowedAgents, agentID)
 }
 
-// inject puts value on req.
-func inject(req *http.Request, how policy.Injection, value secret.Value) error {
-	if req.Header == nil {
-		req.Header = http.Header{}
+// injecting is a credential on its way onto a request.
+type injecting struct {
+	req     *http.Request // the private clone
+	receipt audit.Receipt
+	version *version
+}
+
+// inject puts the credential on the request. An error that the value has the
+// wrong shape wraps ErrShape and a *FieldError.
+func (v *Vault) inject(ctx context.Context, in injecting) error {
+	if in.req.Header == nil {
+		in.req.Header = http.Header{}
 	}
-	text := string(value.Expose())
+	way, err := wayOf(in.receipt.Grant().Injection(), in.version.value)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrShape, err)
+	}
+	switch way.Shape() {
+	case policy.ShapeSigV4:
+		err = v.injectSigV4(ctx, in, way.SigV4)
+	case policy.ShapeOAuth2, policy.ShapeGitHubApp, policy.ShapeGoogle:
+		err = v.injectToken(ctx, in, way)
+	case policy.ShapeClientCertificate:
+		_, err = in.version.clientTLS(way.ClientCertificate) // which the connection is made with, see ClientTLS
+	case policy.ShapePlain:
+		if way.HMAC != nil {
+			err = injectHMAC(in.req, way.HMAC, in.version.value, v.now())
+			break
+		}
+		err = in.place(way, string(in.version.value.Expose()))
+	default:
+		err = errors.New("the provider's definition does not say how")
+	}
+	var field *FieldError
+	if errors.As(err, &field) && !errors.Is(err, ErrShape) {
+		err = fmt.Errorf("%w: %w", ErrShape, err)
+	}
+	return err
+}
+
+// place puts text where way says.
+func (in injecting) place(way policy.Injection, text string) error {
+	req := in.req
 	switch {
-	case len(how.Headers) > 0:
-		return injectHeaders(req.Header, how.Headers, text)
-	case how.Basic != nil:
-		return injectBasic(req.Header, how.Basic.User, text)
-	case how.Query != "":
-		req.URL.RawQuery = withParameter(req.URL.RawQuery, how.Query, text)
+	case len(way.Headers) > 0:
+		return injectHeaders(req.Header, way.Headers, text)
+	case way.Basic != nil:
+		return injectBasic(req.Header, way.Basic.User, text)
+	case way.Query != "":
+		req.URL.RawQuery = withParameter(req.URL.RawQuery, way.Query, text)
 		return nil
+	case way.Path != "":
+		return injectPath(req.URL, in.receipt.Grant().BaseURL(), way.Path, text)
+	case way.Body != nil:
+		return injectBody(req, *way.Body, text)
 	}
 	return errors.New("the provider's definition does not say how")
 }
 
 func injectHeaders(header http.Header, templates map[string]string, text string) error {
-	if strings.ContainsFunc(text, isControl) {
-		return fmt.Errorf("%w: a header holds one line only", ErrShape)
-	}
-	parts := strings.SplitN(text, ":", max(1, countParts(templates)))
-	if len(parts) < countParts(templates) {
-		return fmt.Errorf("%w: the provider wants %d parts with a colon between", ErrShape, countParts(templates))
+	parts, err := headerParts(templates, text)
+	if err != nil {
+		return err
 	}
 	pairs := []string{"{value}", text}
 	for i, part := range parts {
@@ -111,6 +149,18 @@ func injectHeaders(header http.Header, templates map[string]string, text string)
 		header.Set(name, fill.Replace(template))
 	}
 	return nil
+}
+
+// headerParts takes text apart as templates want it.
+func headerParts(templates map[string]string, text string) ([]string, error) {
+	if strings.ContainsFunc(text, isControl) {
+		return nil, &FieldError{"value", "must be one line, since it goes into a header"}
+	}
+	parts := strings.SplitN(text, ":", max(1, countParts(templates)))
+	if len(parts) < countParts(templates) {
+		return nil, &FieldError{"value", fmt.Sprintf("must have %d parts with a colon between", countParts(templates))}
+	}
+	return parts, nil
 }
 
 // countParts is the number of parts that templates name, which leave no gap.
@@ -125,6 +175,25 @@ func countParts(templates map[string]string) int {
 			return count
 		}
 	}
+}
+
+// injectPath puts the last segment of template, with text in it, into the
+// caller's path, which comes behind that of base: behind the segments that stand
+// before it in the template, with which the caller's path must begin.
+func injectPath(u, base *url.URL, template, text string) error {
+	cut := strings.LastIndexByte(template, '/')
+	before, segment := base.EscapedPath()+template[:cut+1], template[cut+1:]
+	rest, found := strings.CutPrefix(u.EscapedPath(), before)
+	if !found {
+		return fmt.Errorf("the call's path does not begin with %s", template[:cut+1])
+	}
+	escaped := before + strings.Replace(segment, "{value}", url.PathEscape(text), 1) + "/" + rest
+	unescaped, err := url.PathUnescape(escaped)
+	if err != nil {
+		return errors.New("the call's path has a malformed escape")
+	}
+	u.Path, u.RawPath = unescaped, escaped
+	return nil
 }
 
 func injectBasic(header http.Header, user, text string) error {

@@ -42,12 +42,13 @@ type version struct {
 	allowedAgents []string
 	source        string
 	createdAt     time.Time
+	use           *usage
 }
 
 func newVersion(row store.Credential, value secret.Value) version {
 	return version{
 		number: row.Version, value: value, restricted: row.Restricted,
-		allowedAgents: row.AllowedAgents, source: row.Source, createdAt: row.CreatedAt,
+		allowedAgents: row.AllowedAgents, source: row.Source, createdAt: row.CreatedAt, use: &usage{},
 	}
 }
 

@@ -253,7 +253,8 @@ var publicNames = func() map[string]bool {
 		tenantid subscriptionid accountid accountname sharedaccesskeyname entitypath region
 		host hostname server address datasource endpoint port driver
 		database db dbname databasename initialcatalog schema keyspace cluster applicationname
-		user username userid uid login email kid`) {
+		user username userid uid login email kid keyid
+		accesskeyid rolearn appid installationid version expiration`) {
 		all[name] = true
 	}
 	return all

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/secret"
 	"github.com/superinstance/keeper/internal/store"
 )
@@ -70,6 +72,12 @@ type Config struct {
 	Log    Recorder
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: slog.Default
+	// Catalogue is the providers in force, whose definitions say what shape
+	// values must have. Nil: nothing is said at Set.
+	Catalogue func() *policy.Catalogue
+	// Issuers is the way to those who exchange values for tokens. It must dial
+	// no address that it should not. Nil: values that need it cannot be used.
+	Issuers http.RoundTripper
 }
 
 // Vault is safe for concurrent use. Reads never wait for changes.
@@ -79,6 +87,9 @@ type Vault struct {
 	now     func() time.Time
 	logger  *slog.Logger
 	keyring *Keyring
+	mint    *mint
+
+	catalogue func() *policy.Catalogue // may be nil
 
 	// mu is held through each change, so that what is recorded, stored and
 	// shown keeps one order. It guards kek, which is nil while it is in doubt.
@@ -96,7 +107,8 @@ func Open(ctx context.Context, c Config) (*Vault, error) {
 	if c.Store == nil || c.Log == nil {
 		return nil, errors.New("opening the vault: no store or no log")
 	}
-	v := &Vault{rows: c.Store, log: c.Log, now: c.Now, logger: c.Logger}
+	v := &Vault{rows: c.Store, log: c.Log, now: c.Now, logger: c.Logger, catalogue: c.Catalogue}
+	v.mint = newMint(v, c.Issuers)
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -124,6 +136,11 @@ func Open(ctx context.Context, c Config) (*Vault, error) {
 	}
 	return v, nil
 }
+
+// Close waits for the exchanges of credentials under way; from then on there are
+// no others. What its issuer put in a refresh token's place is stored then, if
+// it could be.
+func (v *Vault) Close(ctx context.Context) error { return v.mint.close(ctx) }
 
 // Keyring returns the keys that sign tokens.
 func (v *Vault) Keyring() *Keyring { return v.keyring }
@@ -154,6 +171,9 @@ const (
 func (v *Vault) Set(ctx context.Context, r SetRequest) (version int, err error) {
 	r, err = r.normal()
 	if err != nil {
+		return 0, err
+	}
+	if err := v.checkShape(r); err != nil {
 		return 0, err
 	}
 	v.mu.Lock()
@@ -196,7 +216,9 @@ func (v *Vault) put(ctx context.Context, r SetRequest, action string) (int, erro
 	if err := v.rows.PutCredential(ctx, row); err != nil {
 		return 0, v.resync(ctx, fmt.Errorf("storing credential %s@%s: %w", r.Provider, r.Label, err))
 	}
-	v.state.Store(current.with(held.add(newVersion(row, r.Value), row)))
+	next := held.add(newVersion(row, r.Value), row)
+	v.state.Store(current.with(next))
+	v.mint.prune(row.ID, next)
 	if row.Version > keptVersions {
 		if err := v.rows.PruneCredential(ctx, row.ID, keptVersions); err != nil {
 			// What is left over is dropped with the next version.
@@ -241,6 +263,7 @@ func (v *Vault) delete(ctx context.Context, h *held) error {
 		return v.resync(ctx, fmt.Errorf("deleting credential %s@%s: %w", h.provider, h.label, err))
 	}
 	v.state.Store(v.state.Load().without(h))
+	v.mint.prune(h.id, nil)
 	return nil
 }
 
@@ -291,6 +314,8 @@ type Entry struct {
 	Restricted    bool
 	AllowedAgents []string
 	RotatedAt     time.Time // when the version was set; before the first, when it was first expected
+	RefusedAt     time.Time // since when nobody takes it; zero: not so
+	Refusal       string    // why, in a word
 
 	State    string   // of one that a source gives: StateFresh, StateStale, StateAbsent; else empty
 	Standing Standing // of its source
@@ -310,6 +335,8 @@ func (v *Vault) List() []Entry {
 			Version: current.number, Restricted: current.restricted,
 			AllowedAgents: slices.Clone(current.allowedAgents), RotatedAt: current.createdAt,
 		})
+		last := &entries[len(entries)-1]
+		last.RefusedAt, last.Refusal = current.use.refusal()
 	}
 	for _, e := range externals {
 		entries = append(entries, e.entry(now))
@@ -326,8 +353,12 @@ func (v *Vault) List() []Entry {
 // (letters, digits and _-.~+/=) begin there. A secret is found by its longest telling
 // run, if that begins at from or later. The spans are in no order, may overlap, and
 // cover the whole value as it stands there; name is "vault:<provider>". A secret with
-// structure is found by its telling parts, too. Match keeps no reference to p and
+// structure is found by its telling parts, too. A token that a secret was exchanged
+// for is found as the secret is, until its end. Match keeps no reference to p and
 // places, and its cost per byte does not depend on the number of secrets.
 func (v *Vault) Match(p []byte, places []uint64, from int, yield func(start, end int, name string)) {
 	v.state.Load().index.match(p, places, from, yield)
+	if minted := v.mint.index.Load(); minted != nil {
+		minted.match(p, places, from, yield)
+	}
 }
