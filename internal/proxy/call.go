@@ -55,6 +55,8 @@ type call struct {
 	declared int64 // the body's length; -1 where unknown
 	trailer  func() http.Header
 
+	refused bool // the provider does not take the credential
+
 	route policy.Route // known once the catalogue has been asked
 	agent agent
 	sent  int64  // bytes of the request body
@@ -77,6 +79,7 @@ func newCall(r *http.Request) *call {
 	outgoing(c.header)
 	c.takeGRPC(r)
 	c.rawQuery = c.taken.takeParameter(r.URL.RawQuery, "key", "query")
+	c.rawQuery = c.taken.takeSignature(c.rawQuery)
 	return c
 }
 

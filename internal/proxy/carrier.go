@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/policy"
 )
 
 // carriers are the headers in which clients send a key, in the order in which
@@ -59,6 +60,8 @@ type taken struct {
 	names  []string // of all places from which something came off
 	other  bool     // a carrier held something else
 	basic  bool     // Authorization was Basic
+
+	signed policy.SigningScope // of an AWS signature; zero: there was none
 }
 
 // join adds what came off the request that opened the tunnel.
@@ -95,6 +98,7 @@ func (t *taken) takeHeaders(h http.Header) {
 		}
 		for _, v := range values {
 			t.token(c.tokens(v))
+			t.signature(v)
 			t.basic = t.basic || len(v) > 6 && strings.EqualFold(v[:6], "basic ")
 		}
 		t.names = append(t.names, strings.ToLower(c.header))
@@ -106,6 +110,46 @@ func (t *taken) takeHeaders(h http.Header) {
 			delete(h, name)
 		}
 	}
+}
+
+// signature takes over what an AWS signature in Authorization was for.
+func (t *taken) signature(value string) {
+	_, rest, found := strings.Cut(value, "Credential=")
+	if !strings.HasPrefix(value, "AWS4-HMAC-SHA256 ") || !found {
+		return
+	}
+	credential, _, _ := strings.Cut(rest, ",")
+	if scope, ok := policy.ParseSigningScope(strings.TrimSpace(credential)); ok {
+		t.signed = scope
+	}
+}
+
+// amzToken is the parameter of a presigned AWS URL that bears keeper's token.
+const amzToken = "X-Amz-Security-Token"
+
+// takeSignature takes the signature of a presigned AWS URL out of a query where
+// keeper's token is in it, and returns the rest, byte for byte.
+func (t *taken) takeSignature(raw string) string {
+	rest := t.takeParameter(raw, amzToken, "query")
+	if rest == raw {
+		return raw
+	}
+	var kept []string
+	for pair := range strings.SplitSeq(rest, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		switch name {
+		case "X-Amz-Credential":
+			if credential, err := url.QueryUnescape(value); err == nil {
+				if scope, ok := policy.ParseSigningScope(credential); ok {
+					t.signed = scope
+				}
+			}
+		case "X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature":
+		default:
+			kept = append(kept, pair)
+		}
+	}
+	return strings.Join(kept, "&")
 }
 
 // takeParameter takes each name=<token> pair out of a query or form and

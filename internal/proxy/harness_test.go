@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -102,6 +103,12 @@ func (v *testVault) Inject(ctx context.Context, r audit.Receipt, req *http.Reque
 	clone := req.Clone(ctx)
 	clone.Header.Set("Authorization", "Bearer "+v.key)
 	return clone, nil
+}
+
+func (v *testVault) ClientTLS(context.Context, audit.Receipt) (*tls.Config, error) { return nil, nil }
+
+func (v *testVault) Settle(_ context.Context, _ audit.Receipt, resp *http.Response) bool {
+	return resp != nil && resp.StatusCode == http.StatusUnauthorized
 }
 
 func (v *testVault) Match(p []byte, _ []uint64, _ int, yield func(start, end int, name string)) {

@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -19,23 +21,45 @@ var errInject = errors.New("the credential could not be injected")
 // forward puts the credential on a private clone of req and sends it. Nothing
 // else ever sees that clone: the answer's Request is pointed back at req.
 // Informational answers (1xx) are handed on to w.
-func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, receipt audit.Receipt, req *http.Request) (*http.Response, error) {
+func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, c *call, receipt audit.Receipt, req *http.Request) (*http.Response, error) {
 	keyed, err := p.vault.Inject(ctx, receipt, req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errInject, err)
+	}
+	certified, err := p.vault.ClientTLS(ctx, receipt)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errInject, err)
 	}
 	informs := &informer{to: w, redact: func(h http.Header) { p.scanner.RedactHeader(h) }}
 	keyed = keyed.WithContext(httptrace.WithClientTrace(keyed.Context(), &httptrace.ClientTrace{Got1xxResponse: informs.hand}))
-	transport := p.transport
-	if req.ProtoMajor == 2 {
-		transport = p.remote
-	}
-	resp, err := transport.RoundTrip(keyed)
+	resp, err := p.wayTo(req, certified).RoundTrip(keyed)
 	informs.stop()
-	if resp != nil {
+	switch {
+	case resp != nil:
 		resp.Request = req
+		c.refused = p.vault.Settle(ctx, receipt, resp)
+	case certified != nil && refusesHandshake(err):
+		c.refused = p.vault.Settle(ctx, receipt, nil)
 	}
 	return resp, err
+}
+
+// wayTo is the transport for a request: one of gRPC's own, or the certificate's.
+func (p *Proxy) wayTo(req *http.Request, certified *tls.Config) http.RoundTripper {
+	switch {
+	case certified != nil:
+		return p.pools.transport(p.transport, certified)
+	case req.ProtoMajor == 2:
+		return p.remote
+	}
+	return p.transport
+}
+
+// refusesHandshake reports whether the provider ended the TLS handshake with an
+// alert, which it does where it does not take a client certificate.
+func refusesHandshake(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // informer hands 1xx answers on, from the transport's goroutine, until the
@@ -82,17 +106,21 @@ func (i *informer) stop() {
 // quote what the provider sent, so its text goes nowhere.
 func (p *Proxy) forwardFailed(ctx context.Context, c *call, err error) *refusal {
 	var timeout interface{ Timeout() bool }
+	var passing interface{ Passing() bool }
 	no := c.remote.refusal()
 	switch {
 	case ctx.Err() != nil:
 		return refuse(p.interruption(ctx), "the call was ended before the provider answered")
 	case no != nil:
 		return no
+	case errors.Is(err, netguard.ErrForbidden):
+		return refuse(codeUnreachable, "the provider's name, or that of who issues its tokens, leads to an address that is not public, which only its operator may name")
+	case errors.Is(err, errInject) && errors.As(err, &passing) && passing.Passing():
+		p.logger.Warn("injecting a credential", "requestId", c.id, "error", err)
+		return refuse(codeUnreachable, "the issuer of the provider's tokens could not be reached, or failed; try again in a moment")
 	case errors.Is(err, errInject):
 		p.logger.Error("injecting a credential", "requestId", c.id, "error", err)
 		return refuse(codeNoCredential, "the credential could not be used; an operator finds the reason in keeper's log")
-	case errors.Is(err, netguard.ErrForbidden):
-		return refuse(codeUnreachable, "the provider's name leads to an address that is not public, which only its operator may name")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return refuse(codeTimeout, "the provider did not answer in time")
 	}

@@ -97,7 +97,7 @@ func (p *Proxy) exchange(ctx context.Context, w http.ResponseWriter, c *call, re
 		back = p.splice(ctx, w, c, receipt)
 		return
 	}
-	resp, err := p.forward(ctx, w, receipt, p.request(ctx, c, receipt.Grant().Route(), b))
+	resp, err := p.forward(ctx, w, c, receipt, p.request(ctx, c, receipt.Grant().Route(), b))
 	if err != nil {
 		no := p.forwardFailed(ctx, c, err)
 		back = answer{outcome: outcomeOf(no.code), code: no.code, refusal: no}
@@ -268,6 +268,10 @@ func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Find
 
 // read takes the body in, scanning it as it comes, decoded.
 func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
+	chunks, no := c.unchunk()
+	if no != nil {
+		return no
+	}
 	scan := p.scanner.NewBodyScan(c.header.Get("Content-Type"))
 	sink, err := p.newDecodedSink(c.header.Values("Content-Encoding"), scan, p.maxBody)
 	if err != nil {
@@ -291,6 +295,7 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 	case closed != nil:
 		return refuse(codeUndecodable, "the request body cannot be scanned")
 	}
+	c.unchunked(chunks)
 	c.sent = in.body.size
 	in.findings = append(p.located(c, in.body, scan.Findings()), sink.findings()...)
 	return nil

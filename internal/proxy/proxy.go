@@ -6,6 +6,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -38,6 +39,13 @@ type Vault interface {
 	Choose(ctx context.Context, g policy.Grant) (policy.Ref, error)
 	// Inject returns a private clone of req that bears the credential.
 	Inject(ctx context.Context, r audit.Receipt, req *http.Request) (*http.Request, error)
+	// ClientTLS returns what the connection must be made with where the
+	// credential is a client certificate; nil where it is not. Calls with the
+	// same credential alone get the same pointer.
+	ClientTLS(ctx context.Context, r audit.Receipt) (*tls.Config, error)
+	// Settle looks at the answer and reports whether it refuses the credential.
+	// resp is nil where the provider refused a client certificate.
+	Settle(ctx context.Context, r audit.Receipt, resp *http.Response) (refused bool)
 }
 
 // Config is what a Proxy needs. Auth, Failures, Catalogue, Scanner, Vault and
@@ -72,7 +80,8 @@ type Proxy struct {
 	vault      Vault
 	audit      *audit.Log
 	dialer     *netguard.Dialer
-	transport  http.RoundTripper
+	transport  *http.Transport
+	pools      pools // for client certificates
 	authority  Authority
 	tunnels    *Tunnels          // nil without an authority
 	remote     http.RoundTripper // of gRPC

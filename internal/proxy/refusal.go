@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"encoding/xml"
 	"net/http"
 	"strconv"
 
@@ -136,6 +137,8 @@ func (p *Proxy) writeRefusal(w http.ResponseWriter, c *call, r *refusal) {
 		p.writeSlack(w, r)
 	case policy.RefusalGit:
 		p.writeGit(w, c, r)
+	case policy.RefusalS3:
+		p.writeS3(w, c, r)
 	default:
 		writeBody(w, c.status(r), "application/json", p.universalBody(r, c.id))
 	}
@@ -172,6 +175,21 @@ func (p *Proxy) writeSlack(w http.ResponseWriter, r *refusal) {
 		Message string `json:"message"`
 	}{false, r.code, r.sentence()})
 	writeBody(w, http.StatusOK, "application/json", body)
+}
+
+// writeS3 answers in the XML that clients of S3 read.
+func (p *Proxy) writeS3(w http.ResponseWriter, c *call, r *refusal) {
+	body, err := xml.Marshal(struct {
+		XMLName   xml.Name `xml:"Error"`
+		Code      string
+		Message   string
+		RequestID string `xml:"RequestId"`
+	}{Code: r.code, Message: r.sentence(), RequestID: c.id})
+	if err != nil { // strings alone cannot fail to encode
+		body = nil
+	}
+	w.Header().Set("X-Amz-Request-Id", c.id)
+	writeBody(w, kindOf(r.code).status, "application/xml", append([]byte(xml.Header), body...))
 }
 
 // writeGit answers in plain text, which git prints. A challenge makes git send

@@ -268,7 +268,7 @@ func (p *Proxy) finish(ctx context.Context, c *call, receipt audit.Receipt, a an
 	err := p.audit.Finish(ctx, receipt, audit.Outcome{
 		Outcome: a.outcome, Code: a.code, Status: a.status, ResponseBytes: a.bytes,
 		DurationMS: time.Since(start).Milliseconds(), Findings: p.recorded(slices.Concat(a.seen, a.findings)), Redacted: redacted,
-		Traffic: a.traffic,
+		Traffic: a.traffic, CredentialRefused: c.refused,
 	})
 	if err != nil {
 		p.logger.Error("recording an outcome", "requestId", c.id, "error", err)

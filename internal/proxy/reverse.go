@@ -111,7 +111,7 @@ func (p *Proxy) refusalShape(c *call) string {
 func (c *call) spec() policy.CallSpec {
 	return policy.CallSpec{
 		Provider: c.provider, Label: c.label, Method: c.method,
-		EscapedPath: c.path, RawQuery: c.rawQuery, Header: c.header,
+		EscapedPath: c.path, RawQuery: c.rawQuery, Header: c.header, Signed: c.taken.signed,
 		Site: c.site, Prefix: c.prefix, Tunnel: c.unread, TwoWay: c.stream != "",
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/superinstance/keeper/internal/ca"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
+	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
 	"github.com/superinstance/keeper/internal/scanner"
@@ -160,11 +162,15 @@ func (s *Server) openVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v, err := vault.Open(ctx, vault.Config{Store: s.rows, Key: key, Log: s.log, Logger: s.config.Logger})
+	v, err := vault.Open(ctx, vault.Config{
+		Store: s.rows, Key: key, Log: s.log, Logger: s.config.Logger,
+		Catalogue: func() *policy.Catalogue { return s.catalogue }, Issuers: issuers(s.catalogue),
+	})
 	if err != nil {
 		return err
 	}
 	s.vault = v
+	s.closers = append(s.closers, v.Close)
 	if err := s.signLog(ctx); err != nil {
 		return err
 	}
@@ -182,6 +188,19 @@ func (s *Server) openVault(ctx context.Context) error {
 		return fmt.Errorf("importing secrets from the environment: %w", err)
 	}
 	return nil
+}
+
+// issuers is the way to those who exchange credentials for tokens: to public
+// addresses, and to those that the operator named.
+func issuers(catalogue *policy.Catalogue) http.RoundTripper {
+	return &http.Transport{
+		DialContext:            netguard.New(catalogue.OperatorNamed()).DialContext,
+		ForceAttemptHTTP2:      true,
+		IdleConnTimeout:        30 * time.Second,
+		TLSHandshakeTimeout:    10 * time.Second,
+		ResponseHeaderTimeout:  15 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
 }
 
 // signLog holds the audit log against its last checkpoint.
