@@ -198,6 +198,8 @@ type secretInfo struct {
 	Source        string    `json:"source"`
 	RotatedAt     time.Time `json:"rotatedAt"`
 	AllowedAgents *[]string `json:"allowedAgents"`
+	RefusedSince  time.Time `json:"refusedSince"`
+	Refusal       string    `json:"refusal"`
 
 	State, Problem string
 	Since          time.Time
@@ -225,6 +227,14 @@ func (s secretInfo) agents() string {
 	return strings.Join(*s.AllowedAgents, " ")
 }
 
+// refused says since when nobody takes the key, and why.
+func (s secretInfo) refused() string {
+	if s.RefusedSince.IsZero() {
+		return "-"
+	}
+	return when(s.RefusedSince) + " (" + s.Refusal + ")"
+}
+
 func newSecretList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls",
@@ -247,9 +257,9 @@ func newSecretList(a *app) *cobra.Command {
 			return a.show(raw, func() error {
 				rows := make([][]string, len(answer.Secrets))
 				for i, s := range answer.Secrets {
-					rows[i] = []string{s.Provider, s.Label, s.Preview, strconv.Itoa(s.Version), s.agents(), s.origin(), when(s.RotatedAt)}
+					rows[i] = []string{s.Provider, s.Label, s.Preview, strconv.Itoa(s.Version), s.agents(), s.origin(), when(s.RotatedAt), s.refused()}
 				}
-				return table(a.out, []string{"PROVIDER", "LABEL", "PREVIEW", "VERSION", "AGENTS", "SOURCE", "ROTATED"}, rows)
+				return table(a.out, []string{"PROVIDER", "LABEL", "PREVIEW", "VERSION", "AGENTS", "SOURCE", "ROTATED", "REFUSED"}, rows)
 			})
 		},
 	}

@@ -39,9 +39,10 @@ func (s *surface) archiveNow(ctx context.Context, _ *struct{}) (*output[archived
 	return &output[archivedBody]{archivedBody{fmt.Sprintf("entries went to %d files", files), files}}, nil
 }
 
-// warning is what anyone may know of an outlet, an issuer or a secret's source in trouble.
+// warning is what anyone may know of an outlet, an issuer or a secret's source in
+// trouble, or of a credential that is refused.
 type warning struct {
-	What    string    `json:"what" enum:"audit sink,audit witness,audit archive,trusted issuer,secret source"`
+	What    string    `json:"what" enum:"audit sink,audit witness,audit archive,trusted issuer,secret source,credential"`
 	Problem string    `json:"problem"`
 	Since   time.Time `json:"since"`
 }
@@ -54,6 +55,9 @@ func (s *surface) warnings() (all []warning) {
 	}
 	for _, p := range s.trust.Problems() {
 		all = append(all, warning{"trusted issuer", p.What, p.Since.UTC()})
+	}
+	for _, r := range s.vault.Refusals() {
+		all = append(all, warning{"credential", "a credential of " + r.Provider + " is refused: " + r.Reason, r.Since})
 	}
 	return append(all, s.sourceWarnings()...)
 }

@@ -18,6 +18,8 @@ type secretBody struct {
 	AllowedAgents *[]string `json:"allowedAgents,omitempty" doc:"Absent: all whose scopes cover the provider"`
 	Version       int       `json:"version"`
 	Source        string    `json:"source"`
+	RefusedSince  time.Time `json:"refusedSince,omitzero" doc:"Since when the provider, or the issuer of its tokens, does not take it"`
+	Refusal       string    `json:"refusal,omitempty" doc:"Why"`
 
 	State   string    `json:"state,omitempty" enum:"fresh,stale,absent" doc:"Of one that a source gives: stale: the source fails, and its last value serves; absent: there is no value"`
 	Problem string    `json:"problem,omitempty" doc:"Why the source gives no value"`
@@ -28,7 +30,7 @@ type secretBody struct {
 func newSecretBody(e vault.Entry) secretBody {
 	body := secretBody{
 		Provider: e.Provider, Label: e.Label, Preview: e.Preview, RotatedAt: e.RotatedAt.UTC(),
-		Version: e.Version, Source: e.Source,
+		Version: e.Version, Source: e.Source, RefusedSince: e.RefusedAt, Refusal: e.Refusal,
 		State: e.State, Problem: e.Standing.Problem, Since: e.Standing.Since.UTC(), Origin: e.Standing.Origin,
 	}
 	if e.Restricted {
