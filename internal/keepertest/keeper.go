@@ -30,6 +30,14 @@ func Without(provider string) Option {
 	return func(k *Keeper) { delete(k.stored, provider) }
 }
 
+// Unmoved leaves a vendor's address to the configuration, and its secret out.
+func Unmoved(vendor string) Option {
+	return func(k *Keeper) {
+		delete(k.stored, vendor)
+		k.unmoved = vendor
+	}
+}
+
 // At makes keeper call p, which several keepers can share, in place of a fake
 // provider of its own.
 func At(p *fake.Provider) Option {
@@ -42,6 +50,7 @@ type Keeper struct {
 	provider *fake.Provider
 	config   server.Config
 	admin    string
+	unmoved  string            // vendor whose address the configuration gives
 	stored   map[string]string // the secrets to set at the first start, by provider
 	canary   *Canary           // what nobody may see: the vault's secrets
 	private  *Canary           // what its holder may see, and no log, row or file: tokens
@@ -77,7 +86,9 @@ func Start(t testing.TB, opts ...Option) *Keeper {
 		k.provider = NewProvider(t)
 	}
 	for _, vendor := range fake.Vendors() {
-		k.config.ProviderURLs[vendor] = k.provider.URL(vendor)
+		if vendor != k.unmoved {
+			k.config.ProviderURLs[vendor] = k.provider.URL(vendor)
+		}
 		k.canary.Plant(vendor, k.provider.Key(vendor))
 	}
 	k.private.Plant("the admin token", k.admin)
