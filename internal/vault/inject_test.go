@@ -32,7 +32,7 @@ type desk struct {
 	journal   *audit.Log
 }
 
-func openDesk(t *testing.T) *desk {
+func openDesk(t testing.TB) *desk {
 	t.Helper()
 	d := &desk{fixture: open(t)}
 	rows := &ledger{agents: map[string]store.Agent{}, tokens: map[string]store.Token{}}
@@ -64,7 +64,7 @@ func (d *desk) provider(t *testing.T, name string, how policy.Injection) {
 }
 
 // grant is the leave of an agent to call a provider, which may have "@label".
-func (d *desk) grant(t *testing.T, agent, provider string) policy.Grant {
+func (d *desk) grant(t testing.TB, agent, provider string) policy.Grant {
 	t.Helper()
 	_, agentSecret, err := d.authority.Register(ctx, auth.Claims{}, auth.RegisterRequest{AgentID: agent, Name: agent})
 	if errors.Is(err, store.ErrExists) {
@@ -92,7 +92,7 @@ func (d *desk) grant(t *testing.T, agent, provider string) policy.Grant {
 	return granted
 }
 
-func (d *desk) receipt(t *testing.T, g policy.Grant) audit.Receipt {
+func (d *desk) receipt(t testing.TB, g policy.Grant) audit.Receipt {
 	t.Helper()
 	ref, err := d.Choose(ctx, g)
 	if err != nil {
