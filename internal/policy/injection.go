@@ -76,8 +76,9 @@ type BodyInjection struct {
 // accessKeyId and secretAccessKey; sessionToken; roleArn, a role to assume, and
 // externalId.
 type SigV4Injection struct {
-	// Services are the names that may be signed for, "*" for any. The first
-	// counts where neither the caller's own signature nor the host says.
+	// Services are the names that may be signed for, AnyService for those that
+	// hand out no credentials. The first counts where the caller's own signature
+	// does not say.
 	Services []string `yaml:"services"`
 	// Regions are those that may be signed for; empty: any.
 	Regions []string `yaml:"regions"`
@@ -357,9 +358,17 @@ func (in *Injection) completeSigV4() error {
 	return in.checkIssuer(".sigV4.stsURL", strings.ReplaceAll(s.STSURL, "{region}", "region"))
 }
 
-// AllowsService reports whether a service may be signed for.
+// handsOutKeys are services whose answers are credentials, which would be the
+// agent's then.
+var handsOutKeys = []string{
+	"sts", "iam", "sso", "sso-oauth", "awsssoportal", "signin", "cognito-identity", "cognito-idp", "rolesanywhere", "ecr", "ecr-public", "codeartifact",
+}
+
+// AllowsService reports whether a service may be signed for. AnyService stands for
+// none that hands out credentials: these must be named.
 func (s *SigV4Injection) AllowsService(name string) bool {
-	return awsName.MatchString(name) && (slices.Contains(s.Services, name) || slices.Contains(s.Services, AnyService))
+	named := slices.Contains(s.Services, name)
+	return awsName.MatchString(name) && (named || slices.Contains(s.Services, AnyService) && !slices.Contains(handsOutKeys, name))
 }
 
 // AllowsRegion reports whether a region may be signed for.

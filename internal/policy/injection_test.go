@@ -116,6 +116,16 @@ func TestAppsTokenComesFromWhereTheProviderIs(t *testing.T) {
 	}
 }
 
+func TestServiceThatHandsOutCredentialsMustBeNamed(t *testing.T) {
+	any := policy.SigV4Injection{Services: []string{"*"}}
+	named := policy.SigV4Injection{Services: []string{"s3", "sts"}}
+	for service, want := range map[string][2]bool{"s3": {true, true}, "dynamodb": {true, false}, "sts": {false, true}, "iam": {false, false}, "": {false, false}, "*": {false, false}, "S3": {false, false}} {
+		if got := [2]bool{any.AllowsService(service), named.AllowsService(service)}; got != want {
+			t.Errorf("%q: got %v, want %v", service, got, want)
+		}
+	}
+}
+
 func TestSigningScopeIsReadFromAWholeCredentialAlone(t *testing.T) {
 	got, ok := policy.ParseSigningScope("AKIAX/20260101/eu-west-1/s3/aws4_request")
 	if want := (policy.SigningScope{Region: "eu-west-1", Service: "s3"}); !ok || got != want {

@@ -119,37 +119,42 @@ func (t *taken) signature(value string) {
 		return
 	}
 	credential, _, _ := strings.Cut(rest, ",")
-	if scope, ok := policy.ParseSigningScope(strings.TrimSpace(credential)); ok {
-		t.signed = scope
-	}
+	t.scope(strings.TrimSpace(credential))
 }
 
-// amzToken is the parameter of a presigned AWS URL that bears keeper's token.
-const amzToken = "X-Amz-Security-Token"
-
 // takeSignature takes the signature of a presigned AWS URL out of a query where
-// keeper's token is in it, and returns the rest, byte for byte.
+// keeper's token is in it, and returns the rest, byte for byte. Version 4 and
+// version 2 spell the token's parameter in their own ways.
 func (t *taken) takeSignature(raw string) string {
-	rest := t.takeParameter(raw, amzToken, "query")
-	if rest == raw {
+	rest := t.takeParameter(raw, "X-Amz-Security-Token", "query")
+	old := t.takeParameter(rest, "x-amz-security-token", "query")
+	if old == raw {
 		return raw
 	}
+	signature := []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"}
+	if old != rest {
+		signature = []string{"AWSAccessKeyId", "Expires", "Signature"}
+	}
 	var kept []string
-	for pair := range strings.SplitSeq(rest, "&") {
+	for pair := range strings.SplitSeq(old, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		switch name {
-		case "X-Amz-Credential":
+		if name == "X-Amz-Credential" {
 			if credential, err := url.QueryUnescape(value); err == nil {
-				if scope, ok := policy.ParseSigningScope(credential); ok {
-					t.signed = scope
-				}
+				t.scope(credential)
 			}
-		case "X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature":
-		default:
+		}
+		if !slices.Contains(signature, name) {
 			kept = append(kept, pair)
 		}
 	}
 	return strings.Join(kept, "&")
+}
+
+// scope takes over what a signature was for.
+func (t *taken) scope(credential string) {
+	if scope, ok := policy.ParseSigningScope(credential); ok {
+		t.signed = scope
+	}
 }
 
 // takeParameter takes each name=<token> pair out of a query or form and

@@ -189,14 +189,18 @@ func TestPresignedURLIsSignedAnew(t *testing.T) {
 	k, aws := withAWS(t, fake.NewAWSKey())
 	token := k.Token(t, "worker", "aws-s3:read", "aws-s3:write")
 	wantStatus(t, k.Do(t, asSigned(k.Request(t, "PUT", "aws-s3", "/b/k", "", "hello"), token, "us-east-1", "s3", "UNSIGNED-PAYLOAD")), 200)
-	query := "versionId=7&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=keeper%2F20200101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20200101T000000Z" +
-		"&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Security-Token=" + token + "&X-Amz-Signature=" + strings.Repeat("0c", 32)
-	got := k.Call(t, "GET", "aws-s3", "/b/k?"+query, "", "")
-	if wantStatus(t, got, 200); string(got.Body) != "hello" {
-		t.Errorf("got %q, want the object", got.Body)
-	}
-	if last := aws.Last(); last.RawQuery != "versionId=7" {
-		t.Errorf("got the query %q, want the caller's own part alone", last.RawQuery)
+	for version, query := range map[string]string{
+		"4": "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=keeper%2F20200101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20200101T000000Z" +
+			"&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Security-Token=" + token + "&X-Amz-Signature=" + strings.Repeat("0c", 32),
+		"2": "AWSAccessKeyId=keeper&Signature=c2lnbmF0dXJlIG9mIDIwIGI%3D&x-amz-security-token=" + token + "&Expires=1900000000",
+	} {
+		got := k.Call(t, "GET", "aws-s3", "/b/k?versionId=7&"+query, "", "")
+		if wantStatus(t, got, 200); string(got.Body) != "hello" {
+			t.Errorf("version %s: got %q, want the object", version, got.Body)
+		}
+		if last := aws.Last(); last.RawQuery != "versionId=7" {
+			t.Errorf("version %s: got the query %q, want the caller's own part alone", version, last.RawQuery)
+		}
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 const bodyFieldBytes = 1 << 20
 
 // injectBody sets a field of the body of req, which gets a body of its own. The
-// rest stays byte for byte as it was; a field of that name that is there already
-// goes.
+// values of other fields stay byte for byte as they were; a field of that name that
+// is there already goes.
 func injectBody(req *http.Request, how policy.BodyInjection, text string) error {
 	if coding := req.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		return errors.New("the body is encoded, and must hold the credential; send it without Content-Encoding")

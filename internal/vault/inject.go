@@ -99,6 +99,9 @@ func (v *Vault) inject(ctx context.Context, in injecting) error {
 	case policy.ShapeOAuth2, policy.ShapeGitHubApp, policy.ShapeGoogle:
 		err = v.injectToken(ctx, in, way)
 	case policy.ShapeClientCertificate:
+		if in.req.URL.Scheme != "https" {
+			return errors.New("a client certificate authenticates calls over https alone; the provider's address begins with http")
+		}
 		_, err = in.version.clientTLS(way.ClientCertificate) // which the connection is made with, see ClientTLS
 	case policy.ShapePlain:
 		if way.HMAC != nil {

@@ -123,7 +123,7 @@ func (v *Vault) refused(ctx context.Context, h *held, one *version, e audit.Cred
 	if now.Unix()-told < int64(toldEvery/time.Second) || !one.use.told.CompareAndSwap(told, now.Unix()) {
 		return
 	}
-	if err := v.log.Record(ctx, e); err != nil {
+	if err := v.log.Record(context.WithoutCancel(ctx), e); err != nil {
 		v.logger.ErrorContext(ctx, "recording that a credential is refused", "provider", h.provider, "label", h.label, "error", err)
 	}
 }
