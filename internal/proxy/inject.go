@@ -106,7 +106,8 @@ func (i *informer) stop() {
 // quote what the provider sent, so its text goes nowhere.
 func (p *Proxy) forwardFailed(ctx context.Context, c *call, err error) *refusal {
 	var timeout interface{ Timeout() bool }
-	var passing interface{ Passing() bool }
+	var passing interface{ Passing() bool } // a failure of who issues tokens
+	var unfit interface{ Mend() string }    // a call that the credential cannot go into
 	no := c.remote.refusal()
 	switch {
 	case ctx.Err() != nil:
@@ -115,6 +116,8 @@ func (p *Proxy) forwardFailed(ctx context.Context, c *call, err error) *refusal 
 		return no
 	case errors.Is(err, netguard.ErrForbidden):
 		return refuse(codeUnreachable, "the provider's name, or that of who issues its tokens, leads to an address that is not public, which only its operator may name")
+	case errors.Is(err, errInject) && errors.As(err, &unfit):
+		return refuse(codeBadRequest, unfit.Mend())
 	case errors.Is(err, errInject) && errors.As(err, &passing) && passing.Passing():
 		p.logger.Warn("injecting a credential", "requestId", c.id, "error", err)
 		return refuse(codeUnreachable, "the issuer of the provider's tokens could not be reached, or failed; try again in a moment")

@@ -214,8 +214,8 @@ func TestBedrockTakesTheSignatureAndRefusesServicesThatAreNotItsOwn(t *testing.T
 	wantStatus(t, call("bedrock"), 200)
 	wantStatus(t, k.Call(t, "POST", "aws-bedrock", path, token, `{"messages":[]}`), 200) // not signed at all
 	before := aws.Calls()
-	if got := call("iam"); got.Status != 403 || got.Header.Get("Keeper-Code") != "no_credential" {
-		t.Errorf("another service: got %d %s, want no_credential", got.Status, got.Body)
+	if got := call("iam"); got.Status != 400 || got.Header.Get("Keeper-Code") != "bad_request" {
+		t.Errorf("another service: got %d %s, want bad_request", got.Status, got.Body)
 	}
 	if aws.Calls() != before {
 		t.Error("got a call signed for a service that is not allowed")

@@ -95,11 +95,11 @@ func TestCredentialInAFieldOfTheBody(t *testing.T) {
 	}
 	wantStatus(t, form("n=1&auth.token=dummy"), 200)
 	for _, body := range []string{`[1]`, `{"n":1`, `"text"`, `{"n":1.00} {}`, `{"auth":"text"}`} {
-		if got := k.Call(t, "POST", "acme", "/x", token, body); got.Header.Get("Keeper-Code") != "no_credential" {
+		if got := k.Call(t, "POST", "acme", "/x", token, body); got.Header.Get("Keeper-Code") != "bad_request" {
 			t.Errorf("%s: got %d %s, want it refused", body, got.Status, got.Body)
 		}
 	}
-	if got := k.Call(t, "POST", "acme", "/x", token, "n=1", "Content-Type", "text/plain"); got.Header.Get("Keeper-Code") != "no_credential" {
+	if got := k.Call(t, "POST", "acme", "/x", token, "n=1", "Content-Type", "text/plain"); got.Header.Get("Keeper-Code") != "bad_request" {
 		t.Errorf("plain text: got %d %s, want it refused", got.Status, got.Body)
 	}
 }

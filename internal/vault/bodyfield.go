@@ -23,10 +23,10 @@ const bodyFieldBytes = 1 << 20
 // is there already goes.
 func injectBody(req *http.Request, how policy.BodyInjection, text string) error {
 	if coding := req.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return errors.New("the body is encoded, and must hold the credential; send it without Content-Encoding")
+		return &CallError{"the body must hold the credential; send it without Content-Encoding"}
 	}
 	if len(req.Trailer) > 0 {
-		return errors.New("the body must hold the credential; send it without a trailer")
+		return &CallError{"the body must hold the credential; send it without a trailer"}
 	}
 	body, err := wholeBody(req)
 	if err != nil {
@@ -56,7 +56,7 @@ func injectBody(req *http.Request, how policy.BodyInjection, text string) error 
 		changed = []byte(withParameter(string(body), how.Field, text))
 		req.Header.Set("Content-Type", firstOf(req.Header.Get("Content-Type"), "application/x-www-form-urlencoded"))
 	default:
-		return errors.New("the body must hold the credential, so it must be a JSON object or a form, and its Content-Type say so")
+		return &CallError{"the body must hold the credential; send a JSON object or a form, and say in Content-Type which"}
 	}
 	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest"} { // of the body as it was
 		req.Header.Del(name)
@@ -81,7 +81,7 @@ func wholeBody(req *http.Request) ([]byte, error) {
 		return nil, nil
 	}
 	if req.ContentLength > bodyFieldBytes {
-		return nil, fmt.Errorf("the body must hold the credential, so it may have %d bytes", bodyFieldBytes)
+		return nil, &CallError{fmt.Sprintf("the body must hold the credential; send at most %d bytes", bodyFieldBytes)}
 	}
 	src, err := req.GetBody()
 	if err != nil {
@@ -96,7 +96,7 @@ func wholeBody(req *http.Request) ([]byte, error) {
 }
 
 // errNoObject never quotes the body.
-var errNoObject = errors.New("the body must hold the credential, so it must be a JSON object")
+var errNoObject = &CallError{"the body must hold the credential; send a JSON object"}
 
 // withMember returns an object with the member at path set. Members of that name
 // in any case go: some readers take one for the other.

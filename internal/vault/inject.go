@@ -26,6 +26,16 @@ var (
 	ErrShape = errors.New("credential has the wrong shape")
 )
 
+// CallError says that the credential cannot go into this call, and what its caller
+// would have to send. It quotes nothing of the call.
+type CallError struct{ mend string }
+
+// Error returns the mend.
+func (e *CallError) Error() string { return e.mend }
+
+// Mend is a sentence for the caller.
+func (e *CallError) Mend() string { return e.mend }
+
 // Inject returns a private clone of req that bears the credential which r
 // names, as the grant's route wants it. req itself stays clean; of the clone's
 // other headers and query, none is changed. The version that was chosen is
@@ -188,12 +198,12 @@ func injectPath(u, base *url.URL, template, text string) error {
 	before, segment := base.EscapedPath()+template[:cut+1], template[cut+1:]
 	rest, found := strings.CutPrefix(u.EscapedPath(), before)
 	if !found {
-		return fmt.Errorf("the call's path does not begin with %s", template[:cut+1])
+		return &CallError{"the path must begin with " + template[:cut+1] + ", behind which the provider wants the credential"}
 	}
 	escaped := before + strings.Replace(segment, "{value}", url.PathEscape(text), 1) + "/" + rest
 	unescaped, err := url.PathUnescape(escaped)
 	if err != nil {
-		return errors.New("the call's path has a malformed escape")
+		return &CallError{"the path has a malformed escape"}
 	}
 	u.Path, u.RawPath = unescaped, escaped
 	return nil

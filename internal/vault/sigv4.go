@@ -42,7 +42,7 @@ func (v *Vault) injectSigV4(ctx context.Context, in injecting, how *policy.SigV4
 		return err
 	}
 	if len(in.req.Trailer) > 0 {
-		return errors.New("a signature covers no trailer; send the body without one")
+		return &CallError{"a signature covers no trailer; send the body without one"}
 	}
 	if key.roleARN != "" {
 		if key, err = v.assumed(ctx, in, how, key); err != nil {
@@ -149,9 +149,9 @@ func scopeOf(how *policy.SigV4Injection, host string, signed policy.SigningScope
 	}
 	switch {
 	case !how.AllowsService(scope.Service):
-		return scope, errors.New("the provider's definition does not let calls be signed for this service")
+		return scope, &CallError{"calls to this provider are not signed for this service; an operator lists those that are in the provider's definition"}
 	case !how.AllowsRegion(scope.Region):
-		return scope, errors.New("the provider's definition does not let calls be signed for this region, or none is known")
+		return scope, &CallError{"calls to this provider are not signed for this region, or none is known; an operator lists those that are in the provider's definition"}
 	}
 	return scope, nil
 }
