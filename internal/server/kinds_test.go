@@ -118,7 +118,7 @@ func TestCallToS3IsSignedAnew(t *testing.T) {
 				"signed trailer":   {"STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", chunked(body, 8192, true, "x-amz-checksum-crc32:"+sum+"\r\nx-amz-trailer-signature:"+strings.Repeat("0b", 32)+"\r\n"), []string{"X-Amz-Trailer", "x-amz-checksum-crc32"}},
 				"unsigned trailer": {"STREAMING-UNSIGNED-PAYLOAD-TRAILER", chunked(body, 65536, false, "x-amz-checksum-crc32:"+sum+"\r\n"), []string{"X-Amz-Trailer", "x-amz-checksum-crc32"}},
 			} {
-				path := "/bucket/a%20key%2Bmore/" + strings.ReplaceAll(kind, " ", "-") + "%28x%29.txt"
+				path := "/bucket/a%20key%2Bmore/" + strings.ReplaceAll(kind, " ", "-") + "%28x%29(y)!'*,;=@.txt"
 				req := asSigned(k.Request(t, "PUT", "aws-s3", path+"?x-id=PutObject", "", put.sent), token, "us-east-1", "s3", put.payload)
 				if strings.HasPrefix(put.payload, "STREAMING") {
 					req.Header.Set("Content-Encoding", "aws-chunked")
@@ -140,6 +140,19 @@ func TestCallToS3IsSignedAnew(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestQueryThatCannotBeSignedIsNotSent(t *testing.T) {
+	k, aws := withAWS(t, fake.NewAWSKey())
+	token := k.Token(t, "worker", "aws-s3:read")
+	for query, want := range map[string]int{"prefix=a%20b+c&delimiter=%2F&x": 404, "prefix=a;b": 400, "prefix=%zz": 400} {
+		if got := k.Call(t, "GET", "aws-s3", "/b/k?"+query, token, ""); got.Status != want {
+			t.Errorf("%s: got %d %s, want %d", query, got.Status, got.Body, want)
+		}
+	}
+	if got := aws.Calls(); got != 1 {
+		t.Errorf("got %d calls, want one", got)
 	}
 }
 

@@ -57,6 +57,9 @@ func (v *Vault) injectSigV4(ctx context.Context, in injecting, how *policy.SigV4
 		in.req.Header.Del(name)
 	}
 	in.req.URL.RawQuery = withoutParameters(in.req.URL.RawQuery, signingParameters)
+	if _, err := url.ParseQuery(in.req.URL.RawQuery); err != nil {
+		return &CallError{"the query cannot be signed, since it has a malformed escape or a semicolon"}
+	}
 	return sign(ctx, in.req, key, signing{scope, digest, v.now()})
 }
 
@@ -87,6 +90,10 @@ type signing struct {
 // req. Others may be changed on the way.
 func sign(ctx context.Context, req *http.Request, key awsKey, s signing) error {
 	target := *req.URL
+	asSent := signsPathsAsSent(s.scope.Service)
+	if asSent { // as its receiver encodes it, whatever a caller left as it is
+		target.Opaque = "//" + target.Host + encodedPath(target.EscapedPath())
+	}
 	shadow := &http.Request{Method: req.Method, URL: &target, Host: req.Host, Header: http.Header{}, ContentLength: req.ContentLength}
 	for name, values := range req.Header {
 		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-amz-") || lower == "content-type" || lower == "content-md5" {
@@ -98,7 +105,7 @@ func sign(ctx context.Context, req *http.Request, key awsKey, s signing) error {
 	// A signer keeps the keys that it derives, by names that agents choose: each
 	// call has one of its own.
 	err := v4.NewSigner().SignHTTP(ctx, credentials, shadow, s.digest, s.scope.Service, s.scope.Region, s.at, func(o *v4.SignerOptions) {
-		o.DisableURIPathEscaping = signsPathsAsSent(s.scope.Service)
+		o.DisableURIPathEscaping = asSent
 	})
 	if err != nil {
 		return errors.New("the call cannot be signed")
@@ -110,6 +117,18 @@ func sign(ctx context.Context, req *http.Request, key awsKey, s signing) error {
 	}
 	req.Host = shadow.Host
 	return nil
+}
+
+// encodedPath encodes all of an escaped path but letters, digits, "-._~" and the
+// slashes between its segments.
+func encodedPath(escaped string) string {
+	segments := strings.Split(escaped, "/")
+	for i, segment := range segments {
+		if text, err := url.PathUnescape(segment); err == nil {
+			segments[i] = strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
 // signsPathsAsSent reports whether a service signs paths as they are sent; all
