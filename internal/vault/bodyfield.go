@@ -77,15 +77,12 @@ func agreed(wanted, said string) string {
 }
 
 func wholeBody(req *http.Request) ([]byte, error) {
-	if req.GetBody == nil {
-		return nil, nil
-	}
 	if req.ContentLength > bodyFieldBytes {
 		return nil, &CallError{fmt.Sprintf("the body must hold the credential; send at most %d bytes", bodyFieldBytes)}
 	}
-	src, err := req.GetBody()
-	if err != nil {
-		return nil, errors.New("the body cannot be read again")
+	src, err := openBody(req)
+	if err != nil || src == nil {
+		return nil, err
 	}
 	defer src.Close()
 	body, err := io.ReadAll(io.LimitReader(src, bodyFieldBytes+1))

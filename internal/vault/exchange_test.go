@@ -535,3 +535,21 @@ func BenchmarkInject(b *testing.B) {
 		})
 	}
 }
+
+func TestBodyThatStreamsIsNotSignedAndNotReplaced(t *testing.T) {
+	d := openDesk(t)
+	for name, how := range map[string]policy.Injection{
+		"hmac": {HMAC: &policy.HMACInjection{Headers: map[string]string{"X-Signature": "{signature}"}}},
+		"body": {Body: &policy.BodyInjection{Field: "token", Format: "json"}},
+	} {
+		d.provider(t, name, how)
+		d.set(t, name, "", newValue())
+		g := d.grant(t, "agent-"+name, name)
+		req := request(g, "/x") // whose body cannot be read twice
+		req.Header.Set("Content-Type", "application/json")
+		var call *vault.CallError
+		if _, err := d.Inject(ctx, d.receipt(t, g), req); !errors.As(err, &call) {
+			t.Errorf("%s: got %v, want a CallError", name, err)
+		}
+	}
+}

@@ -41,11 +41,11 @@ func injectHMAC(req *http.Request, how *policy.HMACInjection, value secret.Value
 	before, after, _ := strings.Cut(how.Signs, "{body}")
 	mac := hmac.New(newHash, []byte(key.key))
 	io.WriteString(mac, fill.Replace(before)) // a hash takes all
-	if req.GetBody != nil {
-		body, err := req.GetBody()
-		if err != nil {
-			return errors.New("the body cannot be read again")
-		}
+	body, err := openBody(req)
+	if err != nil {
+		return err
+	}
+	if body != nil {
 		defer body.Close()
 		if _, err := io.Copy(mac, body); err != nil {
 			return errors.New("the body cannot be read again")

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -84,6 +85,22 @@ func (v *Vault) chosen(r audit.Receipt) (*version, error) {
 
 func (v *version) permits(agentID string) bool {
 	return !v.restricted || slices.Contains(v.allowedAgents, agentID)
+}
+
+// openBody returns a reader of the whole body of req; nil where there is none. A body
+// that streams cannot be signed or changed before it is sent.
+func openBody(req *http.Request) (io.ReadCloser, error) {
+	if req.GetBody == nil {
+		if req.Body != nil && req.Body != http.NoBody {
+			return nil, &CallError{"the credential depends on the whole body, so the body cannot stream; send the call another way"}
+		}
+		return nil, nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, errors.New("the body cannot be read again")
+	}
+	return body, nil
 }
 
 // injecting is a credential on its way onto a request.

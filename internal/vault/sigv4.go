@@ -66,11 +66,11 @@ func (v *Vault) injectSigV4(ctx context.Context, in injecting, how *policy.SigV4
 // digestOf is the SHA-256 of the body, in hex.
 func digestOf(req *http.Request) (string, error) {
 	sum := sha256.New()
-	if req.GetBody != nil {
-		body, err := req.GetBody()
-		if err != nil {
-			return "", errors.New("the body cannot be read again")
-		}
+	body, err := openBody(req)
+	if err != nil {
+		return "", err
+	}
+	if body != nil {
 		defer body.Close()
 		if _, err := io.Copy(sum, body); err != nil {
 			return "", errors.New("the body cannot be read again")
