@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz faults clients report bench bench-audit soak
+.PHONY: build test race lint fuzz faults conformance clients report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -31,6 +31,10 @@ fuzz:
 faults:
 	go vet -tags faults ./cmd/keeper
 	go test -tags faults -count 1 -run 'Disk|Sync' ./cmd/keeper
+
+# A public suite for HTTP/2 against each listener, beside a bare server.
+conformance:
+	cd conformance && go vet ./... && go test -count 1 -v ./...
 
 # The vendors' own SDKs, curl and git against a keeper. Needs Node 20 with npm,
 # curl and git.
