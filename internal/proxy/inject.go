@@ -31,8 +31,9 @@ func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, c *call, rec
 		return nil, fmt.Errorf("%w: %w", errInject, err)
 	}
 	informs := &informer{to: w, redact: func(h http.Header) { p.scanner.RedactHeader(h) }}
-	keyed = keyed.WithContext(httptrace.WithClientTrace(keyed.Context(), &httptrace.ClientTrace{Got1xxResponse: informs.hand}))
-	resp, err := p.wayTo(req, certified).RoundTrip(keyed)
+	trace, came := &httptrace.ClientTrace{Got1xxResponse: informs.hand}, &order{}
+	came.trace(trace)
+	resp, err := p.wayTo(req, certified).RoundTrip(keyed.WithContext(httptrace.WithClientTrace(keyed.Context(), trace)))
 	informs.stop()
 	switch {
 	case resp != nil:
@@ -40,6 +41,12 @@ func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, c *call, rec
 		c.refused = p.vault.Settle(ctx, receipt, resp)
 	case certified != nil && refusesHandshake(err):
 		c.refused = p.vault.Settle(ctx, receipt, nil)
+	}
+	if came.stray.Load() {
+		if err == nil {
+			resp.Body.Close()
+		}
+		return nil, errStray
 	}
 	return resp, err
 }
@@ -62,6 +69,11 @@ func refusesHandshake(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
+// mostInforming is how many 1xx answers one call may get.
+const mostInforming = 100
+
+var errInforming = errors.New("too many informational answers")
+
 // informer hands 1xx answers on, from the transport's goroutine, until the
 // final answer has come.
 type informer struct {
@@ -69,6 +81,7 @@ type informer struct {
 	to      http.ResponseWriter
 	redact  func(http.Header)
 	stopped bool
+	handed  int
 }
 
 func (i *informer) hand(code int, header textproto.MIMEHeader) (err error) {
@@ -79,6 +92,9 @@ func (i *informer) hand(code int, header textproto.MIMEHeader) (err error) {
 			err = fmt.Errorf("handing an informational answer on: panic of type %T", value)
 		}
 	}()
+	if i.handed++; i.handed > mostInforming {
+		return errInforming // net/http leaves the limit to whoever looks at them
+	}
 	if i.stopped || code == http.StatusContinue || code == http.StatusSwitchingProtocols {
 		return nil // 100 is the server's own business, and no upgrade was asked for
 	}
@@ -124,6 +140,8 @@ func (p *Proxy) forwardFailed(ctx context.Context, c *call, err error) *refusal 
 	case errors.Is(err, errInject):
 		p.logger.Error("injecting a credential", "requestId", c.id, "error", err)
 		return refuse(codeNoCredential, "the credential could not be used; an operator finds the reason in keeper's log")
+	case errors.Is(err, errStray), errors.Is(err, errInforming):
+		return refuse(codeInvalid, "the provider sent more than its answers")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return refuse(codeTimeout, "the provider did not answer in time")
 	}

@@ -145,7 +145,7 @@ func New(c Config) (*Proxy, error) {
 
 func newTransport(dialer *netguard.Dialer, headerWait time.Duration) *http.Transport {
 	return &http.Transport{
-		DialContext:           dialer.DialContext,
+		DialContext:           heeding(dialer.DialContext),
 		ForceAttemptHTTP2:     true,
 		DisableCompression:    true, // the agent's wish is handed on, and decoded here
 		MaxIdleConnsPerHost:   512,

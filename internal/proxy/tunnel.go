@@ -96,10 +96,20 @@ type tunnelAddr struct{}
 func (tunnelAddr) Network() string { return "tunnel" }
 func (tunnelAddr) String() string  { return "tunnels" }
 
-// admit hands a connection to the server once it is known what it speaks.
+// admit hands a connection to the server once it is known what it speaks. One that has
+// not said so by the end of keeper is closed.
 func (t *Tunnels) admit(conn *tunnel) {
+	heard, raw := make(chan struct{}), conn.Conn
+	go func() {
+		select {
+		case <-heard:
+		case <-t.closed:
+			raw.Close()
+		}
+	}()
 	go func() {
 		ready, err := t.speaks(conn)
+		close(heard)
 		if err != nil {
 			conn.Close()
 			return
@@ -165,6 +175,7 @@ func (c *prefixed) CloseWrite() error {
 
 // streamConn is a stream of HTTP/2 as a connection.
 type streamConn struct {
+	in            net.Conn // what comes: its deadlines can be moved, the stream's cannot
 	body          io.ReadCloser
 	to            http.ResponseWriter
 	rc            *http.ResponseController
@@ -179,10 +190,15 @@ type streamConn struct {
 
 func newStreamConn(w http.ResponseWriter, r *http.Request) *streamConn {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	in, from := net.Pipe()
 	s := &streamConn{
-		body: r.Body, to: w, rc: http.NewResponseController(w),
+		in: in, body: r.Body, to: w, rc: http.NewResponseController(w),
 		remote: peerAddr(r.RemoteAddr), local: local, closed: make(chan struct{}),
 	}
+	go func() {
+		_, _ = io.CopyBuffer(from, r.Body, make([]byte, tlsRecordBytes))
+		from.Close()
+	}()
 	context.AfterFunc(r.Context(), func() { s.Close() })
 	return s
 }
@@ -205,7 +221,7 @@ type peerAddr string
 func (peerAddr) Network() string  { return "tcp" }
 func (a peerAddr) String() string { return string(a) }
 
-func (s *streamConn) Read(p []byte) (int, error) { return s.body.Read(p) }
+func (s *streamConn) Read(p []byte) (int, error) { return s.in.Read(p) }
 
 func (s *streamConn) Write(p []byte) (n int, err error) {
 	err = s.use(func() error {
@@ -224,7 +240,7 @@ func (s *streamConn) Close() error {
 		close(s.closed)
 		s.open.Unlock()
 	})
-	return s.body.Close()
+	return errors.Join(s.in.Close(), s.body.Close())
 }
 
 func (s *streamConn) LocalAddr() net.Addr  { return s.local }
@@ -234,9 +250,7 @@ func (s *streamConn) SetDeadline(t time.Time) error {
 	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
 }
 
-func (s *streamConn) SetReadDeadline(t time.Time) error {
-	return s.use(func() error { return s.rc.SetReadDeadline(t) })
-}
+func (s *streamConn) SetReadDeadline(t time.Time) error { return s.in.SetReadDeadline(t) }
 
 func (s *streamConn) SetWriteDeadline(t time.Time) error {
 	return s.use(func() error { return s.rc.SetWriteDeadline(t) })

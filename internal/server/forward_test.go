@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -499,12 +500,21 @@ func TestTunnelsThroughHTTP2(t *testing.T) {
 	go io.Copy(in, far)
 	go io.Copy(far, resp.Body)
 	secured := tls.Client(near, &tls.Config{ServerName: "api.openai.com", RootCAs: c.roots})
-	client := &http.Client{Transport: &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return secured, nil }}}
-	answer, err := client.Get("https://api.openai.com/v1/models")
-	if err != nil || answer.StatusCode != 200 {
-		t.Fatalf("through the tunnel: got %v, %v, want 200", answer, err)
+	dials := 0
+	client := &http.Client{Transport: &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			return nil, errors.New("the first connection was not kept")
+		}
+		return secured, nil
+	}}}
+	for range 3 {
+		answer, err := client.Get("https://api.openai.com/v1/models")
+		if err != nil || answer.StatusCode != 200 {
+			t.Fatalf("through the tunnel: got %v, %v, want 200", answer, err)
+		}
+		io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
 	}
-	answer.Body.Close()
 	client.CloseIdleConnections()
 	near.Close()
 	in.Close()
