@@ -85,6 +85,10 @@ func (p *Proxy) connect(w http.ResponseWriter, r *http.Request) {
 	case no != nil:
 	case err != nil || bad != nil || port == "" || port == "0":
 		no = refuse(codeBadRequest, "CONNECT wants host:port")
+	case r.ContentLength > 0 || len(r.TransferEncoding) > 0:
+		// Whoever stands before keeper may take it for the tunnel's, or not (RFC 9110, 9.3.6).
+		w.Header().Set("Connection", "close")
+		no = refuse(codeBadRequest, "CONNECT bears no body")
 	case len(c.taken.tokens) == 0:
 		p.challenge(w, r, c)
 		return

@@ -30,7 +30,7 @@ type proxied struct {
 	roots *x509.CertPool
 }
 
-func newProxied(t *testing.T, k *keepertest.Keeper, token string) *proxied {
+func newProxied(t testing.TB, k *keepertest.Keeper, token string) *proxied {
 	t.Helper()
 	resp, err := http.Get(k.URL() + "/ca.pem")
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *proxied) get(t *testing.T, h2 bool, target string, change ...func(*http
 }
 
 // tunnel opens a connection through keeper by hand and returns it with the answer.
-func (c *proxied) tunnel(t *testing.T, target string) (net.Conn, *http.Response) {
+func (c *proxied) tunnel(t testing.TB, target string) (net.Conn, *http.Response) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.k.URL(), "http://"))
 	if err != nil {
