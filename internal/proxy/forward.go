@@ -62,6 +62,8 @@ func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request) {
 	case no != nil:
 	case err != nil || scheme != "http" && scheme != "https" || r.URL.User != nil:
 		no = refuse(codeBadRequest, "the URL that was asked for is not http://host/… or https://host/…, without a user")
+	case !strings.EqualFold(r.Host, r.URL.Host): // in HTTP/2, whose :path is no URL
+		no = refuse(codeMismatch, "the URL names another host than the request does")
 	case len(c.taken.tokens) == 0:
 		p.challenge(w, r, c)
 		return

@@ -199,6 +199,9 @@ func (p *Proxy) authorize(ctx context.Context, c *call, claims auth.Claims) (pol
 	if c.provider == "" && c.site != (policy.Site{}) {
 		return policy.Grant{}, in, refuse(codeHostUnknown, p.unknownHost(c.site))
 	}
+	if !c.unread && !isTarget(c.path, c.rawQuery) {
+		return policy.Grant{}, in, refuse(codeBadRequest, "the path and query begin with a slash, and have spaces and control characters escaped (%20)")
+	}
 	if strings.HasPrefix(c.path, "//") {
 		return policy.Grant{}, in, refuse(codeScopeDenied, "the path begins with two slashes; send it with one")
 	}
@@ -225,6 +228,13 @@ func (p *Proxy) authorize(ctx context.Context, c *call, claims auth.Claims) (pol
 	}
 	c.route = grant.Route()
 	return grant, in, nil
+}
+
+// isTarget reports whether every server reads the same in a request line that has the
+// path and the query, as is not so of one with a space (RFC 9112, 3.2): HTTP/2 hands on
+// what no line could hold.
+func isTarget(path, query string) bool {
+	return strings.HasPrefix(path, "/") && !strings.ContainsFunc(path+query, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '#' })
 }
 
 func (p *Proxy) unknownHost(s policy.Site) string {
