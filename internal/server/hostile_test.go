@@ -129,6 +129,12 @@ func (r *recorder) see(req *http.Request, body, raw []byte) {
 	r.heads = append(r.heads, arrived{req.Method, req.RequestURI, req.Host, req.Header.Get("Authorization")})
 }
 
+func (r *recorder) complaints() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.wrong)
+}
+
 func (r *recorder) seen() []arrived {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -190,12 +196,12 @@ func (s *theatre) check(t testing.TB) {
 				t.Errorf("%s got %s %s for host %q, want %q", name, one.method, one.target, one.host, host.at)
 			}
 		}
-		for _, wrong := range host.wrong {
+		for _, wrong := range host.complaints() {
 			t.Errorf("%s got %s", name, wrong)
 		}
 	}
-	if got := s.trap.seen(); len(got) > 0 || len(s.trap.wrong) > 0 {
-		t.Errorf("the trap was reached: %v %v", got, s.trap.wrong)
+	if got := s.trap.seen(); len(got) > 0 || len(s.trap.complaints()) > 0 {
+		t.Errorf("the trap was reached: %v %v", got, s.trap.complaints())
 	}
 }
 
