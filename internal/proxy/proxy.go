@@ -163,6 +163,7 @@ func newTransport(dialer *netguard.Dialer, headerWait time.Duration) *http.Trans
 // which its operator has named, by prior knowledge.
 func newRemoteTransport(dialer *netguard.Dialer, headerWait time.Duration) *http.Transport {
 	t := newTransport(dialer, headerWait)
+	t.DialContext = dialer.DialContext // answers of several calls come on one connection
 	t.Protocols = new(http.Protocols)
 	t.Protocols.SetHTTP2(true)
 	t.Protocols.SetUnencryptedHTTP2(true)
