@@ -222,6 +222,7 @@ func listeners(t *testing.T) map[string]target {
 	host := relay.Addr().String()
 	provider := keepertest.NewProvider(t)
 	plain := keepertest.Start(t, keepertest.At(provider), keepertest.Configured(func(c *server.Config) {
+		c.AuthFailuresPerSecond = 1 << 20 // one of the targets has no token
 		c.ProviderListen = map[string]string{"openai": "127.0.0.1:0"}
 		c.ProviderURLs["suite"] = provider.URL("openai") // and "https://" + host leads there
 		c.Providers = []policy.Provider{{Name: "suite", BaseURL: "https://" + host}}
