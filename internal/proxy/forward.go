@@ -94,13 +94,20 @@ func (p *Proxy) connect(w http.ResponseWriter, r *http.Request) {
 	case len(c.taken.tokens) == 0:
 		p.challenge(w, r, c)
 		return
-	case p.failures.Exceeded(c.source):
+	case p.failures.Exceeded(c.source) && !p.proves(r.Context(), c):
 		no = refuse(codeRateLimited, tooManyFailures)
 	default:
 		p.open(w, r, c, site, &tunnel{name: strings.ToLower(host), port: port, asked: c.taken, labels: c.labels})
 		return
 	}
 	p.refuseEarly(w, r, c, no)
+}
+
+// proves reports whether the caller proves himself: then others at his address, who do
+// not, are no reason to keep him out.
+func (p *Proxy) proves(ctx context.Context, c *call) bool {
+	_, no := p.verify(ctx, c)
+	return no == nil
 }
 
 // open passes a connection on unread where a provider wants that, and else reads it.

@@ -474,6 +474,29 @@ func TestTheProxysUserNamesCredentialsByLabel(t *testing.T) {
 	}
 }
 
+func TestWhoProvesHimselfIsLetThroughBesideAFlood(t *testing.T) {
+	k := keepertest.Start(t, keepertest.Configured(func(c *server.Config) { c.AuthFailuresPerSecond = 1 }))
+	c := newProxied(t, k, k.Token(t, "dev", "openai:*"))
+	forged := newProxied(t, k, c.token[:len(c.token)-6]+"AAAAAA")
+	limited := false
+	for range 20 {
+		conn, resp := forged.tunnel(t, "api.openai.com:80")
+		limited = limited || resp.StatusCode == 429
+		if resp.StatusCode == 200 {
+			fmt.Fprint(conn, "GET /v1/models HTTP/1.1\r\nHost: api.openai.com\r\n\r\n")
+			if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, resp := c.tunnel(t, "api.openai.com:443"); resp.StatusCode != 200 {
+			t.Fatalf("with a good token: got %d, want 200", resp.StatusCode)
+		}
+	}
+	if !limited {
+		t.Error("forged tokens: got no 429, want one")
+	}
+}
+
 func TestTunnelsThroughHTTP2(t *testing.T) {
 	k := keepertest.Start(t)
 	token := k.Token(t, "dev", "openai:*")

@@ -13,7 +13,7 @@ import (
 func awsTool() Tool {
 	return Tool{
 		Name: "aws", Title: "AWS CLI and SDKs", Program: "aws",
-		Scopes:       []string{"bedrock:*", "s3:read"},
+		Scopes:       []string{"aws-bedrock:*", "aws-s3:read"},
 		Shadows:      []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"},
 		TrustShadows: []string{"AWS_CA_BUNDLE"},
 		edits: func(s Site) ([]Edit, error) {
@@ -60,7 +60,7 @@ bedrock_runtime =
   endpoint_url = %s
 s3 =
   endpoint_url = %s
-`, region, processLine(s.helper("aws")), authority, s.provider("bedrock"), s.provider("s3"))
+`, region, processLine(s.helper("aws")), authority, s.provider("aws-bedrock"), s.provider("aws-s3"))
 }
 
 // processLine returns the words as credential_process splits them: at spaces,

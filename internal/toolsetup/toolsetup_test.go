@@ -118,7 +118,7 @@ var cases = []struct {
 	{"none", "gh", ".local/bin/gh", "(none)", []string{"exec '/opt/my keeper/keeper' run --quiet --agent coder --url http://127.0.0.1:8700 -- /usr/bin/gh \"$@\""}},
 	{"none", "git", ".gitconfig", "(none)", []string{"[url \"http://127.0.0.1:8700/api/v1/proxy/github/\"]\n\tinsteadOf = https://github.com/\n", "helper = !'/opt/my keeper/keeper' credential-helper git"}},
 	{"other settings", "git", ".gitconfig", "; mine\n[user]\n    name = X\n[credential]\n\thelper = store", []string{"; mine\n[user]\n    name = X\n[credential]\n\thelper = store\n"}},
-	{"none", "aws", ".aws/config", "(none)", []string{"[profile keeper]", "credential_process = \"/opt/my keeper/keeper\" credential-helper aws", "[services keeper]\nbedrock_runtime =\n  endpoint_url = http://127.0.0.1:8700/api/v1/proxy/bedrock\n"}},
+	{"none", "aws", ".aws/config", "(none)", []string{"[profile keeper]", "credential_process = \"/opt/my keeper/keeper\" credential-helper aws", "[services keeper]\nbedrock_runtime =\n  endpoint_url = http://127.0.0.1:8700/api/v1/proxy/aws-bedrock\n"}},
 	{"other profiles", "aws", ".aws/config", "# mine\n[default]\nregion=eu-west-1\ns3 =\n  max_concurrent_requests = 5\n", []string{"  max_concurrent_requests = 5\n\n[profile keeper]"}},
 }
 
