@@ -17,7 +17,7 @@ func builtin(t testing.TB) *policy.Catalogue {
 	if err != nil {
 		t.Fatalf("Builtin: got %v, want a catalogue", err)
 	}
-	for _, name := range []string{"aws", "azure-openai", "jira"} {
+	for _, name := range []string{"aws", "azure-openai", "jira", "mcp"} {
 		if c, err = c.WithBaseURL(name, "https://tenant.example"); err != nil {
 			t.Fatalf("WithBaseURL(%s): got %v, want a catalogue", name, err)
 		}

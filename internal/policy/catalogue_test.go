@@ -29,7 +29,7 @@ func TestBuiltinCatalogueHoldsEveryProvider(t *testing.T) {
 		}
 	}
 	want := strings.Fields(`anthropic aws aws-bedrock aws-s3 azure-openai cloudflare cohere datadog deepseek elevenlabs fireworks gemini github gitlab groq huggingface jira linear
-		mistral notion openai openrouter perplexity replicate sendgrid sentry slack stripe telegram together twilio vercel vertex xai`)
+		mcp mistral notion openai openrouter perplexity replicate sendgrid sentry slack stripe telegram together twilio vercel vertex xai`)
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

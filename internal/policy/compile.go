@@ -94,10 +94,10 @@ func (p *Provider) checkNames() error {
 		return errors.New("name: keeper is reserved for keeper's own routes; choose another")
 	}
 	p.Refusal, p.Stream = or(p.Refusal, RefusalUniversal), or(p.Stream, StreamNone)
-	if err := oneOf("refusal", p.Refusal, RefusalUniversal, RefusalSlack, RefusalGit, RefusalS3); err != nil {
+	if err := oneOf("refusal", p.Refusal, refusals...); err != nil {
 		return err
 	}
-	if err := oneOf("stream", p.Stream, StreamNone, StreamOpenAI, StreamAnthropic, StreamGemini); err != nil {
+	if err := oneOf("stream", p.Stream, streams...); err != nil {
 		return err
 	}
 	if err := checkHeaders("headers", p.Headers); err != nil {
@@ -208,7 +208,7 @@ func (p *Provider) compileRoute(own route, d RouteRule) (route, error) {
 	if one.calls, err = parseRules("calls", d.Calls); err != nil {
 		return route{}, err
 	}
-	if err := oneOf("refusal", one.refusal, RefusalUniversal, RefusalSlack, RefusalGit, RefusalS3); err != nil {
+	if err := oneOf("refusal", one.refusal, refusals...); err != nil {
 		return route{}, err
 	}
 	if d.BaseURL != "" {

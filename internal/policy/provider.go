@@ -15,8 +15,13 @@ const (
 	RefusalSlack     = "slack"     // HTTP 200 and {"ok":false,"error":code}
 	RefusalGit       = "git"       // text/plain
 	RefusalGRPC      = "grpc"      // of every call of gRPC, and of no others: no definition says it
-	RefusalS3        = "s3"        // XML, as clients of S3 read it
+	RefusalS3XML     = "s3xml"     // Amazon S3's <Error>
+	RefusalAWSJSON   = "awsjson"   // AWS's JSON protocols, with x-amzn-errortype
+	RefusalJSONRPC   = "jsonrpc"   // JSON-RPC 2.0, as MCP has it: HTTP 200 and the request's id
 )
+
+// refusals are those that a definition may say.
+var refusals = []string{RefusalUniversal, RefusalSlack, RefusalGit, RefusalS3XML, RefusalAWSJSON, RefusalJSONRPC}
 
 // The dialect of a provider's event streams, in which a cut is announced.
 const (
@@ -24,7 +29,12 @@ const (
 	StreamOpenAI    = "openai"
 	StreamAnthropic = "anthropic"
 	StreamGemini    = "gemini"
+	StreamMCP       = "mcp" // messages of JSON-RPC
 )
+
+// streams are all of them. AWS's binary event streams need no dialect: they are
+// known by their media type.
+var streams = []string{StreamNone, StreamOpenAI, StreamAnthropic, StreamGemini, StreamMCP}
 
 // The permissions that every provider has. Read is GET, HEAD and OPTIONS, and
 // write is what read does not cover, unless the definition says otherwise.

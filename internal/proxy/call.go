@@ -52,7 +52,9 @@ type call struct {
 	remote  *remoteCall // of gRPC
 
 	body     io.Reader
-	declared int64 // the body's length; -1 where unknown
+	declared int64  // the body's length; -1 where unknown
+	begun    bool   // reading it has begun
+	read     []byte // it, once it was read to its end and unless it is spooled
 	trailer  func() http.Header
 
 	refused bool // the provider does not take the credential

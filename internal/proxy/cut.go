@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/superinstance/keeper/internal/auth"
@@ -47,17 +47,42 @@ func outcomeOf(code string) string {
 	return "failed"
 }
 
+// dialects are the last events of streams that were cut, where that of most
+// vendors is not what a provider's clients take for an error.
+var dialects = map[string]func(p *Proxy, c *call, r *refusal) []byte{
+	policy.StreamGemini: (*Proxy).geminiEvent,
+	policy.StreamMCP:    (*Proxy).jsonrpcEvents,
+}
+
 // errorEvent is the end of an event stream that was cut, in the dialect in
-// which the provider's clients take it for an error.
+// which the provider's clients take it for an error. An event may have begun: a
+// blank line ends it.
 func (p *Proxy) errorEvent(c *call, r *refusal) []byte {
-	// An event may have begun: the blank line ends it.
-	if c.route.Stream == policy.StreamGemini {
-		k := kindOf(r.code)
-		body, _ := json.Marshal(map[string]any{"error": map[string]any{
-			"code": k.status, "status": k.google, "message": r.sentence(),
-		}})
-		return append(append([]byte("\r\n\r\ndata: "), body...), "\r\n\r\n"...)
+	if dialect, known := dialects[c.route.Stream]; known {
+		if event := dialect(p, c, r); event != nil {
+			return event
+		}
 	}
-	body := p.universalBody(r, c.id)
-	return append(append([]byte("\n\nevent: error\ndata: "), body...), "\n\n"...)
+	return fmt.Appendf(nil, "\n\nevent: error\ndata: %s\n\n", p.universalBody(r, c.id))
+}
+
+func (p *Proxy) geminiEvent(_ *call, r *refusal) []byte {
+	k := kindOf(r.code)
+	return fmt.Appendf(nil, "\r\n\r\ndata: %s\r\n\r\n", encode(map[string]any{"error": map[string]any{
+		"code": k.status, "status": k.google, "message": r.sentence(),
+	}}))
+}
+
+// jsonrpcEvents answer the requests that opened the stream; nil where none can be
+// answered, as none did.
+func (p *Proxy) jsonrpcEvents(c *call, r *refusal) []byte {
+	ids, _ := p.jsonrpcIDs(nil, c) // the body was read before the call was forwarded
+	if len(ids) == 0 {
+		return nil
+	}
+	events := []byte("\n\n")
+	for _, id := range ids {
+		events = fmt.Appendf(events, "event: message\ndata: %s\n\n", p.jsonrpcError(c, r, id))
+	}
+	return events
 }

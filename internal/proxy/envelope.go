@@ -93,6 +93,7 @@ func (p *Proxy) readUnproven(w http.ResponseWriter, c *call) ([]byte, error) {
 	}
 	text, err := readUpTo(c.body, envelopeBytes+1, min(c.declared, unprovenBytes))
 	if err != nil {
+		c.begun = true  // and ended
 		return nil, err // the bound stays: before it answers, the server waits for the rest of the body
 	}
 	return text, connection.SetReadDeadline(time.Time{})

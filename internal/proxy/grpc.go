@@ -278,12 +278,11 @@ func grpcMessage(text string) string {
 	return out.String()
 }
 
-// writeGRPC refuses a gRPC call: with success as HTTP has it, and the reason in
+// grpcReply refuses a gRPC call: with success as HTTP has it, and the reason in
 // trailers, which here are the headers.
-func writeGRPC(w http.ResponseWriter, r *refusal) {
+func (p *Proxy) grpcReply(w http.ResponseWriter, _ *call, r *refusal) shaped {
 	h := w.Header()
-	h.Set("Content-Type", "application/grpc")
 	h.Set("Grpc-Status", strconv.Itoa(grpcStatus(r.code)))
 	h.Set("Grpc-Message", grpcMessage(r.sentence()))
-	w.WriteHeader(http.StatusOK)
+	return shaped{http.StatusOK, "application/grpc", nil}
 }

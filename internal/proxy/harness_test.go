@@ -217,10 +217,17 @@ func catalogueAt(t *testing.T, url string) *policy.Catalogue {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"openai", "anthropic", "github", "gemini", "slack", "stripe"} {
+	for _, name := range []string{"openai", "anthropic", "github", "gemini", "slack", "stripe", "mcp"} {
 		if c, err = c.WithBaseURL(name, url); err != nil {
 			t.Fatal(err)
 		}
+	}
+	c, err = c.With(
+		policy.Provider{Name: "objects", BaseURL: url, Refusal: policy.RefusalS3XML},
+		policy.Provider{Name: "models", BaseURL: url, Refusal: policy.RefusalAWSJSON},
+	)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return c
 }

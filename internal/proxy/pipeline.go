@@ -287,6 +287,7 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 	if err != nil {
 		return refuse(codeUndecodable, "the request body's Content-Encoding cannot be decoded, so it cannot be scanned; send it with gzip, br, zstd, deflate or none")
 	}
+	c.begun = true
 	in.body, err = readBody(c.body, sink, c.declared, p.maxBody, &p.spool)
 	undecoded := sink.Close()
 	closed := scan.Close()
@@ -306,7 +307,7 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 		return refuse(codeUndecodable, "the request body cannot be scanned")
 	}
 	c.unchunked(chunks)
-	c.sent = in.body.size
+	c.sent, c.read = in.body.size, in.body.memory
 	in.findings = append(p.located(c, in.body, scan.Findings()), sink.findings()...)
 	return nil
 }

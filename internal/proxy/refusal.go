@@ -2,11 +2,9 @@ package proxy
 
 import (
 	"encoding/json"
-	"encoding/xml"
 	"net/http"
 	"strconv"
 
-	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
 )
 
@@ -127,23 +125,6 @@ func (p *Proxy) universalBody(r *refusal, requestID string) []byte {
 	return body
 }
 
-// writeRefusal answers in the shape that the route's clients show.
-func (p *Proxy) writeRefusal(w http.ResponseWriter, c *call, r *refusal) {
-	refusalHeaders(w.Header(), r)
-	switch p.refusalShape(c) {
-	case policy.RefusalGRPC:
-		writeGRPC(w, r)
-	case policy.RefusalSlack:
-		p.writeSlack(w, r)
-	case policy.RefusalGit:
-		p.writeGit(w, c, r)
-	case policy.RefusalS3:
-		p.writeS3(w, c, r)
-	default:
-		writeBody(w, c.status(r), "application/json", p.universalBody(r, c.id))
-	}
-}
-
 // status is that of a refusal: a proxy's own where it is asked to be one (RFC 9110,
 // 15.5.8).
 func (c *call) status(r *refusal) int {
@@ -154,58 +135,22 @@ func (c *call) status(r *refusal) int {
 	return status
 }
 
-// refusalHeaders stop the retries that cannot help: 503 alone invites one.
+// refusalHeaders stop the retries that cannot help: 503 and 429 alone invite one.
 func refusalHeaders(h http.Header, r *refusal) {
 	h.Set("Keeper-Code", r.code)
 	h.Set("Cache-Control", "no-store")
-	switch kindOf(r.code).status {
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+	if retryable(r) {
 		h.Set("Retry-After", "1")
-	default:
-		h.Set("X-Should-Retry", "false")
-		h.Set("Stripe-Should-Retry", "false")
+		return
 	}
+	h.Set("X-Should-Retry", "false")
+	h.Set("Stripe-Should-Retry", "false")
 }
 
-// writeSlack answers as Slack does, since its client retries everything else.
-func (p *Proxy) writeSlack(w http.ResponseWriter, r *refusal) {
-	body, _ := json.Marshal(struct {
-		OK      bool   `json:"ok"`
-		Error   string `json:"error"`
-		Message string `json:"message"`
-	}{false, r.code, r.sentence()})
-	writeBody(w, http.StatusOK, "application/json", body)
-}
-
-// writeS3 answers in the XML that clients of S3 read.
-func (p *Proxy) writeS3(w http.ResponseWriter, c *call, r *refusal) {
-	body, err := xml.Marshal(struct {
-		XMLName   xml.Name `xml:"Error"`
-		Code      string
-		Message   string
-		RequestID string `xml:"RequestId"`
-	}{Code: r.code, Message: r.sentence(), RequestID: c.id})
-	if err != nil { // strings alone cannot fail to encode
-		body = nil
-	}
-	w.Header().Set("X-Amz-Request-Id", c.id)
-	writeBody(w, kindOf(r.code).status, "application/xml", append([]byte(xml.Header), body...))
-}
-
-// writeGit answers in plain text, which git prints. A challenge makes git send
-// the password that it kept back in its first try; to one that has sent a bad
-// token by a header of its own, 403 is what stops it from asking its user for a
-// password instead.
-func (p *Proxy) writeGit(w http.ResponseWriter, c *call, r *refusal) {
+// retryable reports whether the same call may pass a moment later.
+func retryable(r *refusal) bool {
 	status := kindOf(r.code).status
-	switch {
-	case status != http.StatusUnauthorized:
-	case len(c.taken.tokens) > 0 && !c.taken.basic:
-		status = http.StatusForbidden
-	default:
-		w.Header().Set("WWW-Authenticate", `Basic realm="keeper"`)
-	}
-	writeBody(w, status, "text/plain; charset=utf-8", []byte(r.sentence()+"\n"))
+	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
 }
 
 func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {

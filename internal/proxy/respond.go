@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -123,7 +124,7 @@ func (d *delivery) Write(p []byte) (int, error) {
 
 func (d *delivery) options() scanner.RedactOptions {
 	return scanner.RedactOptions{
-		ContentType: d.resp.Header.Get("Content-Type"), Location: "body", Cut: d.call.route.Integrity,
+		ContentType: d.resp.Header.Get("Content-Type"), Location: "body", Cut: d.call.route.Integrity || d.framed(),
 	}
 }
 
@@ -156,10 +157,10 @@ func (d *delivery) whole(src io.Reader) answer {
 // be clean.
 func (d *delivery) stream(src io.Reader) answer {
 	d.head()
-	redactor := d.proxy.scanner.NewRedactor(d, d.options())
-	err := d.copy(redactor, src)
+	in, redactor, end := d.redactor()
+	err := d.copy(in, src)
 	if err == nil {
-		err = redactor.Close()
+		err = end()
 	}
 	d.note(redactor.Findings())
 	if err != nil {
@@ -167,6 +168,19 @@ func (d *delivery) stream(src io.Reader) answer {
 	}
 	d.trailers()
 	return d.complete()
+}
+
+// redactor returns one that writes to the caller, what is to be written to it, and
+// what ends both. Frames go to it one by one, and go from it whole.
+func (d *delivery) redactor() (in io.Writer, r *scanner.Redactor, end func() error) {
+	if !d.framed() {
+		r = d.proxy.scanner.NewRedactor(d, d.options())
+		return r, r, r.Close
+	}
+	out := &frames{to: d}
+	r = d.proxy.scanner.NewRedactor(out, d.options())
+	first := &frames{to: flushed{r}}
+	return first, r, func() error { return cmp.Or(first.end(), r.Close(), out.end()) }
 }
 
 func (d *delivery) copy(redactor io.Writer, src io.Reader) error {
@@ -228,8 +242,8 @@ func (d *delivery) refuse(code, sentence string) answer {
 func (d *delivery) broken(err error) answer {
 	code, sentence := d.reason(err)
 	d.answer.outcome, d.answer.code, d.answer.cut = outcomeOf(code), code, true
-	if d.failed == nil && isEventStream(d.resp.Header) {
-		d.Write(d.proxy.errorEvent(d.call, refuse(code, sentence)))
+	if last := d.lastEvent(refuse(code, sentence)); d.failed == nil && last != nil {
+		d.Write(last)
 		// The connection is aborted next; what was written should be out by then.
 		_ = http.NewResponseController(d.to).Flush()
 		d.answer.told = d.failed == nil
@@ -254,9 +268,23 @@ func (d *delivery) reason(err error) (code, sentence string) {
 	return codeInvalid, "the provider's answer broke off or could not be decoded"
 }
 
-func isEventStream(h http.Header) bool {
+// lastEvent says that the answer was cut; nil where it is no stream of events.
+func (d *delivery) lastEvent(r *refusal) []byte {
+	switch media(d.resp.Header) {
+	case "text/event-stream":
+		return d.proxy.errorEvent(d.call, r)
+	case awsEventStream:
+		return errorFrame(awsCode(kindOf(r.code).status)+"Exception", r.sentence())
+	}
+	return nil
+}
+
+// framed reports whether the answer's frames bear checksums.
+func (d *delivery) framed() bool { return media(d.resp.Header) == awsEventStream }
+
+func media(h http.Header) string {
 	media, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return media == "text/event-stream"
+	return media
 }
 
 // finish records the outcome.
