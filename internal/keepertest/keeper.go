@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,11 +31,13 @@ func Without(provider string) Option {
 	return func(k *Keeper) { delete(k.stored, provider) }
 }
 
-// Unmoved leaves a vendor's address to the configuration, and its secret out.
-func Unmoved(vendor string) Option {
+// Unmoved leaves vendors' addresses to the configuration, and their secrets out.
+func Unmoved(vendors ...string) Option {
 	return func(k *Keeper) {
-		delete(k.stored, vendor)
-		k.unmoved = vendor
+		for _, vendor := range vendors {
+			delete(k.stored, vendor)
+		}
+		k.unmoved = append(k.unmoved, vendors...)
 	}
 }
 
@@ -50,7 +53,7 @@ type Keeper struct {
 	provider *fake.Provider
 	config   server.Config
 	admin    string
-	unmoved  string            // vendor whose address the configuration gives
+	unmoved  []string          // vendors whose addresses the configuration gives
 	stored   map[string]string // the secrets to set at the first start, by provider
 	canary   *Canary           // what nobody may see: the vault's secrets
 	private  *Canary           // what its holder may see, and no log, row or file: tokens
@@ -86,7 +89,7 @@ func Start(t testing.TB, opts ...Option) *Keeper {
 		k.provider = NewProvider(t)
 	}
 	for _, vendor := range fake.Vendors() {
-		if vendor != k.unmoved {
+		if !slices.Contains(k.unmoved, vendor) {
 			k.config.ProviderURLs[vendor] = k.provider.URL(vendor)
 		}
 		k.canary.Plant(vendor, k.provider.Key(vendor))

@@ -43,7 +43,7 @@ func withAWS(t *testing.T, key fake.AWSKey, more ...string) (*keepertest.Keeper,
 			SigV4: &policy.SigV4Injection{Services: []string{service}, Region: "us-east-1", STSURL: aws.URL("sts")},
 		}})
 	}
-	k := keepertest.Start(t, defining(defs...))
+	k := keepertest.Start(t, defining(defs...), keepertest.Unmoved("aws-s3", "aws-bedrock"))
 	t.Cleanup(func() {
 		for i, made := range aws.Keys() {
 			k.Canary().Plant(fmt.Sprintf("secret key %d", i), made.Secret)

@@ -27,6 +27,8 @@ type answer struct {
 	rec *Request
 	s   scenario
 
+	payload []byte // the body, out of the chunks that an upload to S3 may have
+
 	out    encoder // nil until the headers are out
 	events int
 }
@@ -79,6 +81,12 @@ func (a *answer) vendor() {
 		a.stripe()
 	case "slack":
 		a.slack()
+	case "aws-bedrock":
+		a.bedrock()
+	case "aws-s3":
+		a.s3()
+	case "mcp":
+		a.mcp()
 	default:
 		a.json(a.status(), map[string]any{"ok": true, "method": a.r.Method, "path": a.rec.Path, "text": a.text()})
 	}
@@ -198,6 +206,10 @@ func (a *answer) label(h http.Header) {
 		h.Set("X-Ratelimit-Remaining", "4999")
 	case "stripe":
 		h.Set("Request-Id", id)
+	case "aws-bedrock":
+		h.Set("X-Amzn-Requestid", id)
+	case "aws-s3":
+		h.Set("X-Amz-Request-Id", id)
 	}
 }
 

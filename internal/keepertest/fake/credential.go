@@ -13,8 +13,8 @@ import (
 // place is where a vendor looks for its credential.
 type place struct {
 	header string
-	scheme string // "Bearer", "Basic" or none
-	user   string // of Basic
+	scheme string // "Bearer", "Basic", "SigV4" or none
+	user   string // of Basic; the service of SigV4
 }
 
 // vendors maps each vendor that is played in its own shape to its place.
@@ -26,7 +26,11 @@ func vendors() map[string]place {
 		"github":    {header: "Authorization", scheme: "Bearer"},
 		"stripe":    {header: "Authorization", scheme: "Bearer"},
 		"slack":     {header: "Authorization", scheme: "Bearer"},
+		"mcp":       {header: "Authorization", scheme: "Bearer"},
 		"generic":   {header: "Authorization", scheme: "Bearer"},
+
+		"aws-bedrock": {header: "Authorization", scheme: "SigV4", user: "bedrock"},
+		"aws-s3":      {header: "Authorization", scheme: "SigV4", user: "s3"},
 	}
 }
 

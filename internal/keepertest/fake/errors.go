@@ -3,6 +3,7 @@ package fake
 import (
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // statusOverloaded is Anthropic's own.
@@ -22,9 +23,18 @@ func (a *answer) fail(status int) {
 	if status == http.StatusTooManyRequests {
 		a.w.Header().Set("Retry-After", "0")
 	}
-	if a.rec.Vendor == "slack" {
+	if status == http.StatusUnauthorized && strings.HasPrefix(a.rec.Vendor, "aws-") {
+		status = http.StatusForbidden // as AWS says that a signature is wrong
+	}
+	switch a.rec.Vendor {
+	case "slack":
 		a.json(http.StatusOK, map[string]any{"ok": false, "error": slackCode(status)})
 		return
+	case "aws-s3":
+		a.s3Failure(status, message)
+		return
+	case "aws-bedrock":
+		a.w.Header().Set("X-Amzn-Errortype", awsType(status))
 	}
 	a.json(status, failureBody(a.rec.Vendor, status, message))
 }
@@ -56,6 +66,8 @@ func failureBody(vendor string, status int, message string) map[string]any {
 		return map[string]any{"error": map[string]any{"code": status, "message": message, "status": geminiStatus(status)}}
 	case "github":
 		return map[string]any{"message": message, "documentation_url": "https://docs.github.com/rest", "status": strconv.Itoa(status)}
+	case "aws-bedrock":
+		return map[string]any{"message": message}
 	case "stripe":
 		return map[string]any{"error": map[string]any{"type": "invalid_request_error", "message": message}}
 	case "openai":

@@ -7,13 +7,14 @@ import (
 )
 
 func (a *answer) github() {
-	parts := strings.Split(strings.TrimPrefix(a.rec.Path, "/"), "/")
+	path := strings.TrimPrefix(strings.TrimPrefix(a.rec.Path, "/api/v3"), "/api") // of an Enterprise Server
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {
 	case isGit(a.rec.Path):
 		a.git()
-	case a.rec.Path == "/user":
+	case path == "/user":
 		a.json(a.status(), user(a.text()))
-	case a.rec.Path == "/graphql" && a.r.Method == http.MethodPost:
+	case path == "/graphql" && a.r.Method == http.MethodPost:
 		a.json(a.status(), object{"data": object{"viewer": object{"login": "octo", "name": a.text()}}})
 	case len(parts) == 3 && parts[0] == "repos" && a.r.Method == http.MethodGet:
 		a.json(a.status(), repository(parts[1], parts[2], a.text()))

@@ -32,8 +32,14 @@ func keyShapes() map[string]keyShape {
 		"stripe":    {prefix: "sk_live_", length: 99},
 		"slack":     {prefix: "xoxb-" + random(digits, 12) + "-" + random(digits, 13) + "-", length: 24},
 		"groq":      {prefix: "gsk_", length: 52},
+
+		"aws-bedrock": {prefix: awsKeyID(), length: 40},
+		"aws-s3":      {prefix: awsKeyID(), length: 40},
 	}
 }
+
+// awsKeyID is an access key's id, with the colon before its secret.
+func awsKeyID() string { return "AKIA" + random("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16) + ":" }
 
 // NewKey makes a random key that looks like one of the vendor's, Mark at the
 // beginning of its secret part. Two calls never return the same.

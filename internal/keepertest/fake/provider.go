@@ -40,6 +40,7 @@ type Provider struct {
 	mu         sync.Mutex
 	keys       map[string][]string // accepted, the present one first
 	planted    map[string]string
+	stored     map[string][]byte // objects of S3, by bucket/key
 	forbidden  []string
 	overrides  map[string]http.HandlerFunc
 	gates      map[string]*Gate
@@ -62,8 +63,10 @@ type Request struct {
 	Chunked    bool        `json:"chunked"`
 	Authorized bool        `json:"authorized"`
 	Credential string      `json:"credential"` // the accepted key that came; empty where none did
+	Refused    string      `json:"refused"`    // what is wrong with its signature, if it has to have one
 
-	done chan struct{}
+	payload []byte // the body as its API takes it
+	done    chan struct{}
 }
 
 // Done is closed once the provider has finished with the request, also where
@@ -73,7 +76,7 @@ func (r *Request) Done() <-chan struct{} { return r.done }
 // New starts a provider. Close ends it.
 func New(c Config) *Provider {
 	p := &Provider{
-		gitRoot: c.GitRoot, keys: map[string][]string{}, planted: map[string]string{},
+		gitRoot: c.GitRoot, keys: map[string][]string{}, planted: map[string]string{}, stored: map[string][]byte{},
 		overrides: map[string]http.HandlerFunc{}, gates: map[string]*Gate{}, arrived: make(chan struct{}),
 	}
 	for vendor, key := range c.Keys {
@@ -205,7 +208,7 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
 	if len(rec.BodyErr) > 0 {
 		panic(http.ErrAbortHandler) // its sender is gone
 	}
-	a := &answer{w: w, r: r, p: p, rec: rec, s: parseScenario(r.Header.Get(ScenarioHeader))}
+	a := &answer{w: w, r: r, p: p, rec: rec, payload: rec.payload, s: parseScenario(r.Header.Get(ScenarioHeader))}
 	switch {
 	case !rec.Authorized:
 		a.fail(http.StatusUnauthorized)
@@ -238,7 +241,14 @@ func (p *Provider) receive(vendor, path string, r *http.Request) *Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	place := placeOf(vendor, path)
-	rec.Credential = place.accepted(r, p.keys[vendor])
+	if place.scheme == "SigV4" {
+		var err error
+		if rec.Credential, rec.payload, err = signed(r, body, place.user, p.keys[vendor]); err != nil {
+			rec.Refused = err.Error()
+		}
+	} else {
+		rec.Credential, rec.payload = place.accepted(r, p.keys[vendor]), body
+	}
 	rec.Authorized = rec.Credential != ""
 	for _, found := range intrusions(rec, place, p.forbidden) {
 		p.violations = append(p.violations, fmt.Sprintf("%s %s%s: %s", r.Method, vendor, path, found))
@@ -258,7 +268,7 @@ func (p *Provider) secretNamed(name, vendor string) string {
 		return value
 	}
 	if keys := p.keys[vendor]; len(keys) > 0 {
-		return keys[0]
+		return keys[0][strings.LastIndexByte(keys[0], ':')+1:] // of AWS's, what is secret
 	}
 	return ""
 }
