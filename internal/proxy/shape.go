@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/superinstance/keeper/internal/policy"
 )
@@ -57,11 +59,16 @@ func (p *Proxy) slackReply(_ http.ResponseWriter, _ *call, r *refusal) shaped {
 	})}
 }
 
-// gitReply is plain text, which git prints. A challenge makes git send the
-// password that it kept back in its first try; to one that has sent a bad token
-// by a header of its own, 403 is what stops it from asking its user for a
-// password instead.
+// gitReply is plain text, which git prints behind "remote:" where it asks for a
+// repository's refs. Of what it is answered to a pack it prints nothing but the
+// status: there an error of git's own protocol says it. A challenge makes git send
+// the password that it kept back in its first try; to one that has sent a bad token
+// by a header of its own, 403 is what stops it from asking its user for a password
+// instead.
 func (p *Proxy) gitReply(w http.ResponseWriter, c *call, r *refusal) shaped {
+	if service, ok := gitService(c); ok && r.code != codeTokenMissing && !retryable(r) {
+		return shaped{http.StatusOK, "application/x-" + service + "-result", gitErrors[service](r.sentence())}
+	}
 	status := kindOf(r.code).status
 	switch {
 	case status != http.StatusUnauthorized:
@@ -72,6 +79,24 @@ func (p *Proxy) gitReply(w http.ResponseWriter, c *call, r *refusal) shaped {
 	}
 	return shaped{status, "text/plain; charset=utf-8", []byte(r.sentence() + "\n")}
 }
+
+// gitErrors write an error as the two services do: to a fetch as a line of its own
+// (gitprotocol-pack, "ERR"), to a push in the side band for fatal errors, which all
+// clients ask for (gitprotocol-capabilities, "side-band-64k").
+var gitErrors = map[string]func(sentence string) []byte{
+	"git-upload-pack":  func(sentence string) []byte { return packetLine("ERR " + sentence + "\n") },
+	"git-receive-pack": func(sentence string) []byte { return append(packetLine("\x03"+sentence+"\n"), "0000"...) },
+}
+
+// gitService is the service to which a call is a request of git's own.
+func gitService(c *call) (string, bool) {
+	name, isRequest := strings.CutSuffix(strings.TrimPrefix(media(c.header), "application/x-"), "-request")
+	_, known := gitErrors[name]
+	return name, isRequest && known && c.method == http.MethodPost && strings.HasSuffix(c.path, "/"+name)
+}
+
+// packetLine is a line with its length before it, as four hexadecimal digits.
+func packetLine(text string) []byte { return fmt.Appendf(nil, "%04x%s", len(text)+4, text) }
 
 // awsCode names a status as S3 does, and with "Exception" behind it as the JSON
 // protocols do. None of these makes an AWS client refresh its credentials.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"net/http"
@@ -51,6 +52,33 @@ func TestSlacksLogShowsTheSentence(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(a.body), &said); err != nil || len(said.Metadata.Messages) != 1 || !strings.HasPrefix(said.Metadata.Messages[0], "[ERROR] keeper: ") {
 		t.Errorf("got %v and %q, want the sentence among the messages", err, a.body)
+	}
+}
+
+func TestGitGetsTheErrorOfAPackInItsOwnProtocol(t *testing.T) {
+	h := start(t, ok)
+	good, bad := h.token("github:*"), h.auth.Token(t, "agent-2", "openai:chat").Token
+	for name, c := range map[string]struct {
+		service, token, body, code string
+		want                       func(sentence string) string
+	}{
+		"a push": {"git-receive-pack", good, "00b4" + githubToken() + " \x00 report-status side-band-64k", "secret_in_request",
+			func(said string) string { return fmt.Sprintf("%04x\x03%s0000", len(said)+5, said) }},
+		"a fetch": {"git-upload-pack", bad, "0000", "scope_denied",
+			func(said string) string { return fmt.Sprintf("%04xERR %s", len(said)+8, said) }},
+	} {
+		r := h.request("POST", "github/o/r.git/"+c.service, c.token, c.body)
+		r.Header.Set("Content-Type", "application/x-"+c.service+"-request")
+		a := h.do(r)
+		at := strings.Index(a.body, "keeper: ")
+		if at < 0 {
+			t.Fatalf("%s: got %q, want a sentence", name, a.body)
+		}
+		said := strings.TrimSuffix(a.body[at:], "0000")
+		if a.body != c.want(said) || a.header.Get("Content-Type") != "application/x-"+c.service+"-result" {
+			t.Errorf("%s: got %v and %q", name, a.header, a.body)
+		}
+		h.wantRefusal(a, 200, c.code)
 	}
 }
 
