@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -80,6 +82,9 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	fmt.Fprintf(a.out, "keeper %s listens on %s, data in %s\n", version(), s.URL(), c.Data)
 	if s.AdminURL() != s.URL() {
 		fmt.Fprintf(a.out, "management routes are on %s\n", s.AdminURL())
+	}
+	for _, provider := range slices.Sorted(maps.Keys(c.ProviderListen)) {
+		fmt.Fprintf(a.out, "%s is at %s\n", provider, s.ProviderURL(provider))
 	}
 	if file := s.AdminTokenFile(); file != "" {
 		fmt.Fprintf(a.out, "admin token: %s\n", file)
