@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz faults conformance clients report bench bench-audit soak
+.PHONY: build test race lint fuzz faults conformance clients matrix report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -36,10 +36,14 @@ faults:
 conformance:
 	cd conformance && go vet ./... && go test -count 1 -v ./...
 
-# The vendors' own SDKs, curl and git against a keeper. Needs Node 20 with npm,
-# curl and git.
+# The vendors' own SDKs, the agents themselves, curl, git, gh and Python's clients
+# against a keeper. Needs Node 20 with npm, and as root installs what Debian has.
 clients:
 	clients/run
+
+# Those of docs/clients.md alone.
+matrix:
+	clients/run matrix
 
 # What the scanner finds, rule by rule and form by form; what it leaves alone; and its
 # rates beside SHA-256 and beside gitleaks.

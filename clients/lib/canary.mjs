@@ -9,11 +9,19 @@ const mark = 'C4nary';
 
 const random = (length) => Array.from({ length }, () => alphabet[randomInt(alphabet.length)]).join('');
 
+const digits = (length) => Array.from({ length }, () => randomInt(10)).join('');
+const accessKeyId = () => `AKIA${Array.from({ length: 16 }, () => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'[randomInt(32)]).join('')}`;
+
 const shapes = {
   openai: (core) => `sk-proj-${core(70)}T3BlbkFJ${random(70)}`,
   anthropic: (core) => `sk-ant-api03-${core(91)}AA`,
   gemini: (core) => `AIza${core(35)}`,
   github: (core) => `ghp_${core(36)}`,
+  stripe: (core) => `sk_live_${core(99)}`,
+  slack: (core) => `xoxb-${digits(12)}-${digits(13)}-${core(24)}`,
+  mcp: (core) => core(40),
+  'aws-bedrock': (core) => `${accessKeyId()}:${core(40)}`,
+  'aws-s3': (core) => `${accessKeyId()}:${core(40)}`,
 };
 
 export const vendors = Object.keys(shapes);

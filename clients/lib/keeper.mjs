@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,22 +24,29 @@ function binary(name) {
 async function launch(command, args, env, before) {
   const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['pipe', 'pipe', 'pipe'] });
   process.once('exit', () => child.kill('SIGKILL'));
-  const self = { output: '', url: '' };
+  const self = { output: '' };
   const exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve(signal ?? code)));
-  await new Promise((resolve, reject) => {
-    const read = (chunk) => {
-      self.output += chunk;
-      const found = new RegExp(`${before}(http://127\\.0\\.0\\.1:\\d+)`).exec(self.output);
-      if (found && !self.url) {
-        self.url = found[1];
-        resolve();
-      }
+  let waiting = [];
+  const read = (chunk) => {
+    self.output += chunk;
+    for (const look of waiting) look();
+  };
+  child.stdout.setEncoding('utf8').on('data', read);
+  child.stderr.setEncoding('utf8').on('data', read);
+  // shows returns the match once the output has one.
+  self.shows = (pattern) => new Promise((resolve, reject) => {
+    const look = () => {
+      const found = pattern.exec(self.output);
+      if (!found) return;
+      waiting = waiting.filter((other) => other !== look);
+      resolve(found);
     };
-    child.stdout.setEncoding('utf8').on('data', read);
-    child.stderr.setEncoding('utf8').on('data', read);
-    exited.then((why) => reject(new Error(`${command} ended (${why}) before it listened:\n${self.output}`)));
+    waiting.push(look);
+    look();
+    exited.then((why) => reject(new Error(`${command} ended (${why}) before it showed ${pattern}:\n${self.output}`)));
     child.once('error', reject);
   });
+  self.url = (await self.shows(new RegExp(`${before}(http://127\\.0\\.0\\.1:\\d+)`)))[1];
   self.stop = async (signal) => {
     child.kill(signal);
     return exited;
@@ -47,20 +54,25 @@ async function launch(command, args, env, before) {
   return self;
 }
 
-// start brings a keeper and a provider up for the tests of one file. env has further
-// variables of keeper's.
-export async function start({ env: more = {} } = {}) {
+const variable = (vendor) => vendor.toUpperCase().replaceAll('-', '_');
+
+// start brings a keeper and a provider up for the tests of one file. listen has the
+// address of a listener of their own by provider; env has further variables of keeper's,
+// and config is its configuration, as YAML.
+export async function start({ listen = {}, env: more = {}, config = '' } = {}) {
   const keys = Object.fromEntries(vendors.map((vendor) => [vendor, newKey(vendor)]));
   const folder = await mkdtemp(join(tmpdir(), 'keeper-clients-'));
   const provider = await launch(binary('provider'), ['-watch-stdin', '-git', join(folder, 'git')],
-    Object.fromEntries(vendors.map((vendor) => [`FAKE_KEY_${vendor.toUpperCase()}`, keys[vendor]])), '^');
+    Object.fromEntries(vendors.map((vendor) => [`FAKE_KEY_${variable(vendor)}`, keys[vendor]])), '^');
   const admin = `admin_${randomBytes(24).toString('hex')}`;
   const env = { KEEPER_ADDR: '127.0.0.1:0', KEEPER_DATA: join(folder, 'data'), KEEPER_ADMIN_TOKEN: admin, HOME: folder };
   for (const vendor of vendors) {
-    env[`KEEPER_PROXY_${vendor.toUpperCase()}_URL`] = `${provider.url}/${vendor}`;
-    env[`KEEPER_SECRET_${vendor.toUpperCase()}_API_KEY`] = keys[vendor];
+    env[`KEEPER_PROXY_${variable(vendor)}_URL`] = `${provider.url}/${vendor}`;
+    env[`KEEPER_SECRET_${variable(vendor)}_API_KEY`] = keys[vendor];
   }
-  const keeper = await launch(binary('keeper'), ['serve'], { ...env, ...more }, 'listens on ');
+  for (const [name, address] of Object.entries(listen)) env[`KEEPER_LISTEN_${variable(name)}`] = address;
+  await writeFile(join(folder, 'keeper.yaml'), config);
+  const keeper = await launch(binary('keeper'), ['serve', '--config', join(folder, 'keeper.yaml')], { ...env, ...more }, 'listens on ');
   const world = new World({ keys, folder, provider, keeper, admin });
   after(() => world.finish());
   return world;
@@ -82,6 +94,30 @@ class World {
   // base is the root of a provider at keeper, or at a hop before it.
   base(provider, at = this.url) {
     return `${at}/api/v1/proxy/${provider}`;
+  }
+
+  // listener is the root of a provider that has a listener of its own.
+  async listener(provider) {
+    return (await this.#keeper.shows(new RegExp(`^${provider} is at (\\S+)\n`, 'm')))[1];
+  }
+
+  // authority is the file of the certificate that vouches for keeper's TLS.
+  get authority() {
+    return join(this.#folder, 'data', 'ca.pem');
+  }
+
+  // direct is the root of a vendor at the fake provider, past keeper.
+  direct(vendor) {
+    return `${this.#provider.url}/${vendor}`;
+  }
+
+  // under is what a command is run by so that keeper is its proxy, as an agent, and
+  // the environment for it.
+  under(agentId) {
+    return {
+      before: [binary('keeper'), 'run', '--quiet', '--config', join(this.#folder, 'keeper.yaml'), '--agent', agentId, '--'],
+      env: { KEEPER_URL: this.url, KEEPER_ADMIN_TOKEN: this.#admin },
+    };
   }
 
   // see keeps what an agent saw, for the search at the end, and returns it.
@@ -115,11 +151,16 @@ class World {
     return JSON.parse(text);
   }
 
-  // token registers a new agent with the scopes and returns a token of its.
-  async token(...scopes) {
+  // agent registers a new agent with the scopes and returns its id and a token of
+  // its.
+  async agent(...scopes) {
     const agentId = `agent-${++this.#agents}`;
     await this.manage('POST', '/auth/register', { agentId, agentName: agentId, scopes });
-    return (await this.manage('POST', '/auth/token', { agentId })).token;
+    return { agentId, token: (await this.manage('POST', '/auth/token', { agentId })).token };
+  }
+
+  async token(...scopes) {
+    return (await this.agent(...scopes)).token;
   }
 
   revoke(token) {
