@@ -46,7 +46,7 @@ const retried = 'after five retries in eight seconds: Codex retries 401 and 403 
 const housekeeping = 'what it asks for beside its model (settings, plugins, telemetry) is refused, and it goes on without';
 const challenged = noted(revoked, 'at the second attempt: git keeps the token back until it is asked for it');
 
-const all = [
+export const clients = [
   {
     name: 'openai', npm: 'openai', provider: 'openai', scope: 'openai:chat', run: node('openai.mjs'), ...cells,
     base: ({ base, token }) => ({ OPENAI_BASE_URL: `${base}/v1`, OPENAI_API_KEY: token }),
@@ -134,9 +134,6 @@ const all = [
     ...chatKey((key) => ({ CODEX: codex, OPENAI_API_KEY: key })), proxied: { CODEX: codex },
   },
 ];
-
-// Until keeper signs as AWS demands.
-export const clients = all.filter(({ provider }) => !provider.startsWith('aws-'));
 
 // git asks at github.com, and its own configuration leads it to keeper.
 function git() {
