@@ -570,3 +570,32 @@ func TestAskingForKeeperItselfThroughKeeperIsNoForward(t *testing.T) {
 		t.Errorf("got %d %s, want keeper's health", status, body)
 	}
 }
+
+func TestTheFrontOfEnterprisePathsComesOff(t *testing.T) {
+	fake := keepertest.NewProvider(t)
+	k := keepertest.Start(t, keepertest.At(fake), keepertest.Configured(func(c *server.Config) {
+		c.Providers = []policy.Provider{{
+			Name: "hub", BaseURL: fake.URL("github"),
+			Routes: []policy.RouteRule{{Calls: []string{"ANY /api/v3", "ANY /api/v3/{rest...}"}, Strip: "/api/v3"}},
+		}}
+	}))
+	k.Store(t, "hub", "", fake.Key("github"))
+	token := k.Token(t, "dev", "hub:*")
+	for sent, want := range map[string]string{"/api/v3/user": "/user", "/api/v3": "/", "/api/v3x": "/api/v3x", "/user": "/user"} {
+		k.Call(t, "GET", "hub", sent, token, "")
+		if got := fake.Last(); got == nil || got.Path != want {
+			t.Errorf("%s: the provider got %+v, want path %s", sent, got, want)
+		}
+	}
+	builtin, err := policy.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	call, err := policy.NewCall(policy.CallSpec{Provider: "github", Method: "GET", EscapedPath: "/api/v3/user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if route, _ := builtin.Route(call); route.Strip != "/api/v3" || route.BaseURL.Host != "api.github.com" {
+		t.Errorf("GitHub's own: got %+v, want the front off and api.github.com", route)
+	}
+}

@@ -335,6 +335,33 @@ func TestReplacedRefreshTokenIsStoredLaterWhereTheStoreFailed(t *testing.T) {
 	})
 }
 
+func TestReplacedRefreshTokenOfASourceServesFromMemoryAlone(t *testing.T) {
+	exchanging(t, func(t *testing.T, x *exchange) {
+		place, err := x.Expect(vault.ExternalRequest{Provider: "acme", Source: "file:acme.json"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.server.refresh = newValue()
+		text, _ := json.Marshal(map[string]string{"clientId": "client", "clientSecret": newValue(), "refreshToken": x.server.refresh})
+		if _, err := place.Hold(ctx, secret.New(text)); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 3 {
+			x.want(t, n+1)
+			time.Sleep(2 * time.Hour)
+		}
+		if rows, err := x.rows.Credentials(ctx); err != nil || len(rows) != 0 {
+			t.Errorf("got %d rows and %v, want nothing of a source stored", len(rows), err)
+		}
+		if got := x.List()[0]; got.Source != "file:acme.json" || got.State != vault.StateFresh {
+			t.Errorf("got %+v, want the secret to be the source's", got)
+		}
+		if _, err := place.Hold(ctx, secret.New([]byte(`{"clientId":"client"}`))); err == nil {
+			t.Error("a value of the wrong shape: got no error, want one")
+		}
+	})
+}
+
 func TestReplacedRefreshTokenDoesNotUndoAChange(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, x *exchange){
 		"a new value": func(t *testing.T, x *exchange) {
