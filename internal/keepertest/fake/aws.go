@@ -27,7 +27,7 @@ type AWS struct {
 	role    string // that the first key may assume, with its external id
 	extern  string
 	objects map[string][]byte // by path
-	calls   []AWSCall
+	calls   []*Request
 	assumed int
 }
 
@@ -87,7 +87,7 @@ func (a *AWS) Calls() int {
 }
 
 // Last is the latest call.
-func (a *AWS) Last() AWSCall {
+func (a *AWS) Last() *Request {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.calls[len(a.calls)-1]
@@ -99,21 +99,19 @@ func (a *AWS) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	c := AWSCall{Method: r.Method, Path: path, RawQuery: r.URL.RawQuery, Host: r.Host, Header: r.Header.Clone(), Body: body}
-	if r.ContentLength >= 0 {
-		c.Header.Set("Content-Length", fmt.Sprint(r.ContentLength))
-	}
+	c := &Request{Method: r.Method, Path: path, RawQuery: r.URL.RawQuery, Header: r.Header.Clone(), Body: body}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.calls = append(a.calls, c)
 	service, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	s, err := c.Verify(a.keys, time.Now())
-	if err == nil && s.Service != service {
-		err = fmt.Errorf("SignatureDoesNotMatch")
+	s, err := VerifySignature(r, body, a.keys, time.Now())
+	if err == nil && (s.Service != service || r.Header.Get("X-Amz-Content-Sha256") != hexSum(body)) {
+		err = mismatch("it is for another service, or not over the body")
 	}
 	switch {
 	case err != nil:
-		refuseAWS(w, service, err.Error())
+		code, _, _ := strings.Cut(err.Error(), ":")
+		refuseAWS(w, service, code)
 	case service == "sts":
 		a.assume(w, c, s)
 	case service == "s3":
@@ -138,7 +136,7 @@ func refuseAWS(w http.ResponseWriter, service, code string) {
 }
 
 // object stores and hands out; a checksum that does not fit is refused.
-func (a *AWS) object(w http.ResponseWriter, c AWSCall, path string) {
+func (a *AWS) object(w http.ResponseWriter, c *Request, path string) {
 	if sum := c.Header.Get("X-Amz-Checksum-Crc32"); sum != "" && sum != CRC32(c.Body) {
 		refuseAWS(w, "s3", "BadDigest")
 		return
@@ -162,22 +160,19 @@ func CRC32(body []byte) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
 }
 
-func (a *AWS) assume(w http.ResponseWriter, c AWSCall, s Signature) {
+func (a *AWS) assume(w http.ResponseWriter, c *Request, s *Signature) {
 	form, _ := url.ParseQuery(string(c.Body))
 	if form.Get("Action") != "AssumeRole" || form.Get("Version") != "2011-06-15" || form.Get("RoleArn") != a.role ||
-		form.Get("ExternalId") != a.extern || form.Get("RoleSessionName") == "" || s.KeyID != a.keys[0].ID || a.role == "" {
+		form.Get("ExternalId") != a.extern || form.Get("RoleSessionName") == "" || s.Key.ID != a.keys[0].ID || a.role == "" {
 		refuseAWS(w, "sts", "AccessDenied")
 		return
 	}
 	a.assumed++
-	made := AWSKey{"ASIA" + random("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16), NewKey("aws"), NewKey("aws") + NewKey("aws"), time.Now().Add(time.Hour).UTC()}
+	made := NewAWSKey()
+	made.ID, made.SessionToken = strings.Replace(made.ID, "AKIA", "ASIA", 1), NewKey("session")+NewKey("session")
+	made.ExpiresAt = time.Now().Add(time.Hour).UTC()
 	a.keys = append(a.keys, made)
 	fmt.Fprintf(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>`+
 		`<AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration>`+
 		`</Credentials></AssumeRoleResult></AssumeRoleResponse>`, made.ID, made.Secret, made.SessionToken, made.ExpiresAt.Format(time.RFC3339))
-}
-
-// NewAWSKey makes a random key.
-func NewAWSKey() AWSKey {
-	return AWSKey{ID: "AKIA" + random("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16), Secret: NewKey("aws")}
 }

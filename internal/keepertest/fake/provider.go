@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Config says what a Provider expects. The zero Config makes its own keys and
@@ -242,10 +243,7 @@ func (p *Provider) receive(vendor, path string, r *http.Request) *Request {
 	defer p.mu.Unlock()
 	place := placeOf(vendor, path)
 	if place.scheme == "SigV4" {
-		var err error
-		if rec.Credential, rec.payload, err = signed(r, body, place.user, p.keys[vendor]); err != nil {
-			rec.Refused = err.Error()
-		}
+		rec.signedBy(r, place.user, p.keys[vendor])
 	} else {
 		rec.Credential, rec.payload = place.accepted(r, p.keys[vendor]), body
 	}
@@ -257,6 +255,23 @@ func (p *Provider) receive(vendor, path string, r *http.Request) *Request {
 	close(p.arrived)
 	p.arrived = make(chan struct{})
 	return rec
+}
+
+// signedBy judges a signature for a service by one of those keys.
+func (r *Request) signedBy(req *http.Request, service string, keys []string) {
+	var known []AWSKey
+	for _, key := range keys {
+		known = append(known, awsKey(key))
+	}
+	sig, err := VerifySignature(req, r.Body, known, time.Now())
+	switch {
+	case err != nil:
+		r.Refused = err.Error()
+	case sig.Service != service:
+		r.Refused = mismatch("it is for another service than " + service).Error()
+	default:
+		r.Credential, r.payload = sig.Key.ID+":"+sig.Key.Secret, sig.Payload
+	}
 }
 
 // secretNamed is the value that a scenario leaks: a planted one, or else the

@@ -21,64 +21,73 @@ import (
 	"time"
 )
 
-// clockSkew is by how much the time of a signature may be off.
-const clockSkew = 15 * time.Minute
-
-// signature is an Authorization header of AWS's Signature Version 4
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
-type signature struct {
-	keyID, date, region, service string
-	headers                      []string // signed, in their order
-	value                        string   // hex
-	time                         string   // x-amz-date
-	key                          []byte   // for signing, of that day
+// AWSKey is what AWS knows of a key.
+type AWSKey struct {
+	ID, Secret, SessionToken string    // a token for temporary keys alone
+	ExpiresAt                time.Time // zero for never
 }
 
-// signed verifies that one of keys ("id:secret") signed the request, for the
-// service. It returns that key, and the body as the service takes it: without
-// the chunks of an upload. An error says what is wrong and quotes nothing.
-func signed(r *http.Request, body []byte, service string, keys []string) (key string, payload []byte, err error) {
+// NewAWSKey makes a random key.
+func NewAWSKey() AWSKey { return awsKey(NewKey("aws-s3")) }
+
+// awsKey takes a vendor's key, "id:secret", apart.
+func awsKey(text string) AWSKey {
+	id, secret, _ := strings.Cut(text, ":")
+	return AWSKey{ID: id, Secret: secret}
+}
+
+// clockSkew is by how much the time of a signature may be off.
+const clockSkew = 5 * time.Minute
+
+// Signature is an Authorization header of AWS's Signature Version 4
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
+// It shares no code with keeper's signer.
+type Signature struct {
+	Key             AWSKey // that it was made with
+	Region, Service string
+	Payload         []byte // the body as the service takes it: without the chunks of an upload
+
+	keyID, date string
+	headers     []string // signed, in their order
+	value       string   // hex
+	time        string   // x-amz-date
+	signingKey  []byte   // of that day
+}
+
+// VerifySignature returns what a request with that body is signed for, by one of
+// keys. An error begins with AWS's code for it and a colon, and quotes nothing.
+func VerifySignature(r *http.Request, body []byte, keys []AWSKey, now time.Time) (*Signature, error) {
 	sig, err := parseSignature(r.Header)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	if sig.service != service {
-		return "", nil, fmt.Errorf("signed for %s, want %s", sig.service, service)
+	if err := sig.find(r.Header, keys, now); err != nil {
+		return nil, err
 	}
-	at, err := time.Parse("20060102T150405Z", sig.time)
-	if err != nil || sig.date != sig.time[:8] || time.Since(at).Abs() > clockSkew {
-		return "", nil, errors.New("the signature's time is not now")
-	}
-	for _, key = range keys {
-		if id, secret, ok := strings.Cut(key, ":"); ok && id == sig.keyID {
-			sig.key = sig.signingKey(secret)
-			break
-		}
-	}
-	if sig.key == nil {
-		return "", nil, errors.New("the access key is not known")
-	}
-	sum, err := payloadHash(r, body, service)
+	sum, err := sig.payloadHash(r, body)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	canonical, err := sig.canonical(r, sum)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	if sig.sign("AWS4-HMAC-SHA256", hexSum([]byte(canonical))) != sig.value {
-		return "", nil, errors.New("the signature does not match")
+		return nil, mismatch("it is another one than the request's")
 	}
-	if payload, err = sig.unchunked(r, body, sum); err != nil {
-		return "", nil, err
+	if sig.Payload, err = sig.unchunked(r, body, sum); err != nil {
+		return nil, err
 	}
-	return key, payload, nil
+	return sig, nil
 }
 
-func parseSignature(h http.Header) (*signature, error) {
+// mismatch is AWS's error of a signature that does not fit what arrived.
+func mismatch(why string) error { return errors.New("SignatureDoesNotMatch: " + why) }
+
+func parseSignature(h http.Header) (*Signature, error) {
 	fields, ok := strings.CutPrefix(h.Get("Authorization"), "AWS4-HMAC-SHA256 ")
 	if !ok || len(h.Values("Authorization")) != 1 {
-		return nil, errors.New("there is no signature")
+		return nil, errors.New("MissingAuthenticationToken: there is no signature, or more than one")
 	}
 	given := map[string]string{}
 	for field := range strings.SplitSeq(fields, ",") {
@@ -87,21 +96,45 @@ func parseSignature(h http.Header) (*signature, error) {
 	}
 	credential := strings.Split(given["Credential"], "/")
 	if len(credential) != 5 || credential[4] != "aws4_request" {
-		return nil, errors.New("the signature's scope is malformed")
+		return nil, errors.New("IncompleteSignature: its scope is malformed")
 	}
-	sig := &signature{
-		keyID: credential[0], date: credential[1], region: credential[2], service: credential[3],
+	sig := &Signature{
+		keyID: credential[0], date: credential[1], Region: credential[2], Service: credential[3],
 		headers: strings.Split(given["SignedHeaders"], ";"), value: given["Signature"], time: h.Get("X-Amz-Date"),
 	}
-	if !slices.Contains(sig.headers, "host") || len(sig.time) < 8 {
-		return nil, errors.New("host is not signed, or there is no date")
+	if !slices.Contains(sig.headers, "host") || !slices.IsSorted(sig.headers) {
+		return nil, mismatch("host is not signed, or the headers are not in order")
 	}
 	for name := range h {
-		if name = strings.ToLower(name); strings.HasPrefix(name, "x-amz-") && !slices.Contains(sig.headers, name) {
-			return nil, fmt.Errorf("the header %s is not signed", name)
+		lower := strings.ToLower(name)
+		if (strings.HasPrefix(lower, "x-amz-") || lower == "content-type") && !slices.Contains(sig.headers, lower) {
+			return nil, mismatch("the header " + lower + " is not signed")
 		}
 	}
 	return sig, nil
+}
+
+// find looks for the key that the signature names, as it is at that time.
+func (s *Signature) find(h http.Header, keys []AWSKey, now time.Time) error {
+	at := slices.IndexFunc(keys, func(k AWSKey) bool { return k.ID == s.keyID })
+	if at < 0 {
+		return errors.New("InvalidClientTokenId: the access key is not known")
+	}
+	s.Key = keys[at]
+	signedAt, err := time.Parse("20060102T150405Z", s.time)
+	switch tokens := h.Values("X-Amz-Security-Token"); {
+	case err != nil || s.date != signedAt.Format("20060102") || now.Sub(signedAt).Abs() > clockSkew:
+		return errors.New("RequestTimeTooSkewed: the signature's time is not now")
+	case len(tokens) > 1 || strings.Join(tokens, "") != s.Key.SessionToken:
+		return errors.New("InvalidClientTokenId: the session token is not the key's")
+	case !s.Key.ExpiresAt.IsZero() && now.After(s.Key.ExpiresAt):
+		return errors.New("ExpiredTokenException: the key has expired")
+	}
+	s.signingKey = []byte("AWS4" + s.Key.Secret)
+	for _, step := range []string{s.date, s.Region, s.Service, "aws4_request"} {
+		s.signingKey = hmacOf(s.signingKey, step)
+	}
+	return nil
 }
 
 func hmacOf(key []byte, text string) []byte {
@@ -115,34 +148,30 @@ func hexSum(p []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (s *signature) signingKey(secret string) []byte {
-	return hmacOf(hmacOf(hmacOf(hmacOf([]byte("AWS4"+secret), s.date), s.region), s.service), "aws4_request")
-}
-
-func (s *signature) scope() string {
-	return s.date + "/" + s.region + "/" + s.service + "/aws4_request"
+func (s *Signature) scope() string {
+	return s.date + "/" + s.Region + "/" + s.Service + "/aws4_request"
 }
 
 // sign signs lines under the algorithm's name, the time and the scope.
-func (s *signature) sign(algorithm string, lines ...string) string {
+func (s *Signature) sign(algorithm string, lines ...string) string {
 	text := strings.Join(append([]string{algorithm, s.time, s.scope()}, lines...), "\n")
-	return hex.EncodeToString(hmacOf(s.key, text))
+	return hex.EncodeToString(hmacOf(s.signingKey, text))
 }
 
 // canonical is the request as it is signed.
-func (s *signature) canonical(r *http.Request, payload string) (string, error) {
+func (s *Signature) canonical(r *http.Request, payload string) (string, error) {
 	raw, query, _ := strings.Cut(r.RequestURI, "?")
 	path := raw
-	if s.service == "s3" { // S3 signs the path once encoded, all others the encoded one encoded again
+	if s.Service == "s3" { // S3 signs the path once encoded, all others the encoded one encoded again
 		plain, err := url.PathUnescape(raw)
 		if err != nil {
-			return "", errors.New("the path is malformed")
+			return "", errors.New("InvalidURI: the path is malformed")
 		}
 		path = plain
 	}
 	lines := []string{r.Method, awsEscape(path, true), sortedQuery(query)}
 	for _, name := range s.headers {
-		values := r.Header.Values(name)
+		values := slices.Clone(r.Header.Values(name))
 		switch name {
 		case "host":
 			values = []string{r.Host}
@@ -150,7 +179,7 @@ func (s *signature) canonical(r *http.Request, payload string) (string, error) {
 			values = []string{strconv.FormatInt(r.ContentLength, 10)}
 		}
 		if len(values) == 0 {
-			return "", fmt.Errorf("the signed header %s is missing", name)
+			return "", mismatch("the signed header " + name + " is missing")
 		}
 		for i, value := range values {
 			values[i] = strings.Join(strings.Fields(value), " ")
@@ -193,15 +222,15 @@ const streaming = "STREAMING-"
 
 // payloadHash is what stands for the body in the canonical request. A hash that
 // is given must be the body's.
-func payloadHash(r *http.Request, body []byte, service string) (string, error) {
+func (s *Signature) payloadHash(r *http.Request, body []byte) (string, error) {
 	given := r.Header.Get("X-Amz-Content-Sha256")
 	switch {
-	case given == "" && service != "s3":
+	case given == "" && s.Service != "s3":
 		return hexSum(body), nil
 	case given == "UNSIGNED-PAYLOAD", strings.HasPrefix(given, streaming):
 		return given, nil
 	case given != hexSum(body):
-		return "", errors.New("the body is not what x-amz-content-sha256 says")
+		return "", errors.New("XAmzContentSHA256Mismatch: the body is not what x-amz-content-sha256 says")
 	}
 	return given, nil
 }
@@ -210,7 +239,7 @@ func payloadHash(r *http.Request, body []byte, service string) (string, error) {
 // and their trailer's checksum
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and
 // sigv4-streaming-trailers.html there).
-func (s *signature) unchunked(r *http.Request, body []byte, sum string) ([]byte, error) {
+func (s *Signature) unchunked(r *http.Request, body []byte, sum string) ([]byte, error) {
 	if !strings.HasPrefix(sum, streaming) {
 		return body, nil
 	}
@@ -226,7 +255,7 @@ func (s *signature) unchunked(r *http.Request, body []byte, sum string) ([]byte,
 		chunks.payload = append(chunks.payload, data...)
 	}
 	if declared := r.Header.Get("X-Amz-Decoded-Content-Length"); declared != strconv.Itoa(len(chunks.payload)) {
-		return nil, errors.New("x-amz-decoded-content-length is not the length of the chunks")
+		return nil, errors.New("IncompleteBody: x-amz-decoded-content-length is not the length of the chunks")
 	}
 	if strings.HasSuffix(sum, "-TRAILER") {
 		if err := chunks.trailer(r.Header.Get("X-Amz-Trailer")); err != nil {
@@ -238,14 +267,14 @@ func (s *signature) unchunked(r *http.Request, body []byte, sum string) ([]byte,
 
 // chunked is an aws-chunked body on its way through.
 type chunked struct {
-	sig     *signature
+	sig     *Signature
 	rest    []byte
 	before  string // the signature before
 	signed  bool
 	payload []byte
 }
 
-var errChunk = errors.New("a chunk of the body is malformed")
+var errChunk = errors.New("IncompleteBody: a chunk of the body is malformed")
 
 func (c *chunked) line() (string, error) {
 	at := bytes.Index(c.rest, []byte("\r\n"))
@@ -273,7 +302,7 @@ func (c *chunked) next() ([]byte, error) {
 	if c.signed {
 		want := c.sig.sign("AWS4-HMAC-SHA256-PAYLOAD", c.before, hexSum(nil), hexSum(data))
 		if extension != "chunk-signature="+want {
-			return nil, errors.New("a chunk's signature does not match")
+			return nil, mismatch("a chunk's is another one")
 		}
 		c.before = want
 	}
@@ -295,17 +324,17 @@ func (c *chunked) trailer(name string) error {
 	given, value, _ := strings.Cut(line, ":")
 	sum := checksum(strings.ToLower(name))
 	if sum == nil || !strings.EqualFold(given, name) {
-		return errors.New("the trailer is not the one that was announced")
+		return errors.New("MalformedTrailerError: the trailer is not the one that was announced")
 	}
 	if _, err := io.Copy(sum, bytes.NewReader(c.payload)); err != nil || base64.StdEncoding.EncodeToString(sum.Sum(nil)) != strings.TrimSpace(value) {
-		return errors.New("the trailer's checksum does not match")
+		return errors.New("BadDigest: the trailer's checksum does not match")
 	}
 	if !c.signed {
 		return nil
 	}
 	last, err := c.line()
 	if err != nil || last != "x-amz-trailer-signature:"+c.sig.sign("AWS4-HMAC-SHA256-TRAILER", c.before, hexSum([]byte(given+":"+value+"\n"))) {
-		return errors.New("the trailer's signature does not match")
+		return mismatch("the trailer's is another one")
 	}
 	return nil
 }
