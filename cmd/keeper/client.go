@@ -133,7 +133,7 @@ func (a *app) authorityFile(base *url.URL) string {
 		return named
 	}
 	file := a.clientFile("ca.pem")
-	if _, err := os.Stat(file); err != nil || !netguard.IsLoopback(hostPort(base)) {
+	if _, err := os.Stat(file); err != nil || !netguard.IsLoopbackURL(base) {
 		return ""
 	}
 	return file
@@ -157,13 +157,6 @@ func (a *app) roots(base *url.URL) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("reading the certificate authority: %s holds no PEM certificate", file)
 	}
 	return roots, nil
-}
-
-func hostPort(u *url.URL) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	return u.Host + ":443"
 }
 
 // call sends in as JSON, where it is not nil, decodes the answer into out, where

@@ -196,7 +196,7 @@ func (a *app) githubToken(ctx context.Context, audience string) (string, error) 
 		return "", errors.New("GitHub offers this job no token; it needs `permissions: id-token: write`, which jobs of forks' pull requests cannot have")
 	}
 	u, err := url.Parse(at)
-	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && netguard.IsLoopback(u.Host)) {
+	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && netguard.IsLoopbackURL(u)) {
 		return "", errors.New("ACTIONS_ID_TOKEN_REQUEST_URL is no address that begins with https://")
 	}
 	query := u.Query()

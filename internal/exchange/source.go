@@ -64,7 +64,7 @@ func checkURL(text string) (*url.URL, error) {
 		return nil, errors.New("it is missing; want an address, https://…")
 	case err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, errors.New("want an address without user, query and fragment, https://host/path")
-	case u.Scheme == "http" && !netguard.IsLoopback(hostPort(u)):
+	case u.Scheme == "http" && !netguard.IsLoopbackURL(u):
 		return nil, errors.New("must begin with https://: http:// is for this machine alone")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, errors.New("must begin with https://")

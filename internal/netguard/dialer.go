@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 
 	"code.dny.dev/ssrf"
@@ -73,12 +75,14 @@ func (d *Dialer) DialContext(ctx context.Context, network, hostport string) (net
 // alone. A host that is empty or a name other than "localhost" is not.
 func IsLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return false
-	}
-	if host == "localhost" {
-		return true
-	}
+	return err == nil && isLoopback(host)
+}
+
+// IsLoopbackURL reports whether what is sent to u stays on this machine, so that it
+// may go in clear. A name other than "localhost" does not.
+func IsLoopbackURL(u *url.URL) bool { return isLoopback(strings.ToLower(u.Hostname())) }
+
+func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/url"
 	"testing"
 
 	"github.com/superinstance/keeper/internal/netguard"
@@ -54,6 +55,21 @@ func TestOnlyLoopbackListenAddressesCountAsLoopback(t *testing.T) {
 	} {
 		if got := netguard.IsLoopback(listen); got != want {
 			t.Errorf("%q: got %v, want %v", listen, got, want)
+		}
+	}
+}
+
+func TestOnlyURLsOfThisMachineMayGoInClear(t *testing.T) {
+	for text, want := range map[string]bool{
+		"http://127.0.0.1": true, "http://[::1]:8200/": true, "http://localhost": true, "http://LocalHost:80": true,
+		"http://10.0.0.1": false, "http://localhost.example.org": false, "http://example.org": false, "http://127.0.0.1@example.org": false, "http://": false, "http:127.0.0.1": false,
+	} {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := netguard.IsLoopbackURL(u); got != want {
+			t.Errorf("%q: got %v, want %v", text, got, want)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func (s Spec) url() (secret.Value, error) {
 		return value, wrong("url", "must be set, or urlFile")
 	case err != nil || u.Hostname() == "":
 		return value, wrong(field, "is no URL; it must be like https://host/path")
-	case u.Scheme == "http" && !netguard.IsLoopback(net.JoinHostPort(u.Hostname(), "0")):
+	case u.Scheme == "http" && !netguard.IsLoopbackURL(u):
 		return value, wrong(field, "must begin with https://: http:// is for this machine alone")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return value, wrong(field, "must begin with https://")

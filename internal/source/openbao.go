@@ -19,6 +19,7 @@ import (
 
 	"github.com/openbao/openbao/api/v2"
 
+	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/secret"
 )
 
@@ -84,7 +85,7 @@ func newSession(c OpenBao, credential func(string) (fetcher, error), logger *slo
 	switch {
 	case err != nil || address.Host == "" || address.User != nil || address.Scheme != "https" && address.Scheme != "http" || strings.Trim(address.Path, "/") != "" || address.RawQuery != "":
 		return nil, errors.New("address: want https://host:port")
-	case address.Scheme == "http" && !isLoopback(address.Hostname()):
+	case address.Scheme == "http" && !netguard.IsLoopbackURL(address):
 		return nil, errors.New("address: over http keeper's token and the secrets would travel in clear; want https://, or an address on this machine")
 	}
 	how, err := c.login(credential)
@@ -110,11 +111,6 @@ func newSession(c OpenBao, credential func(string) (fetcher, error), logger *slo
 		}
 	}
 	return s, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (c OpenBao) login(credential func(string) (fetcher, error)) (how login, err error) {

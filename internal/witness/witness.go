@@ -124,17 +124,10 @@ func parse(address string) (*url.URL, error) {
 	if err != nil || u.Host == "" || u.User != nil {
 		return nil, errors.New("want the address of a witness, such as https://witness.example.com/add-checkpoint, without user and password")
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !netguard.IsLoopback(hostPort(u))) {
+	if u.Scheme != "https" && (u.Scheme != "http" || !netguard.IsLoopbackURL(u)) {
 		return nil, errors.New("want an https address: what a witness says must come from it")
 	}
 	return u, nil
-}
-
-func hostPort(u *url.URL) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	return u.Host + ":80"
 }
 
 // show gives a witness each head that it can take, until ctx ends.
