@@ -26,33 +26,16 @@ const (
 func (v *Vault) AuditKey(ctx context.Context) (*audit.Key, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	kek, err := v.currentKEK()
+	id, half, err := v.soleKey(ctx, purposeAudit, newAuditKey)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := v.rows.Keys(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("loading the audit key: %w", err)
-	}
-	for _, row := range rows {
-		if row.Purpose == purposeAudit {
-			return openAuditKey(kek, row)
-		}
-	}
-	return v.newAuditKey(ctx, kek)
-}
-
-func openAuditKey(k *kek, row store.Key) (*audit.Key, error) {
-	plain, err := openKey(k, row)
-	if err != nil {
-		return nil, err
-	}
-	half, err := x509.ParsePKCS8PrivateKey(plain.Expose())
-	private, ok := half.(ed25519.PrivateKey)
+	parsed, err := x509.ParsePKCS8PrivateKey(half.Expose())
+	private, ok := parsed.(ed25519.PrivateKey)
 	if err != nil || !ok {
-		return nil, fmt.Errorf("opening audit key %q: %w", row.ID, ErrCorrupt)
+		return nil, fmt.Errorf("opening audit key %q: %w", id, ErrCorrupt)
 	}
-	return audit.NewKey(row.ID, edSigner{func() ed25519.PrivateKey { return private }})
+	return audit.NewKey(id, edSigner{func() ed25519.PrivateKey { return private }})
 }
 
 // edSigner signs with a key that cannot be printed or taken out.
@@ -66,26 +49,17 @@ func (s edSigner) Sign(random io.Reader, message []byte, opts crypto.SignerOpts)
 	return s.private().Sign(random, message, opts)
 }
 
-func (v *Vault) newAuditKey(ctx context.Context, k *kek) (*audit.Key, error) {
+func newAuditKey() (row store.Key, half secret.Value, err error) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
-		return nil, fmt.Errorf("making the audit key: %w", err)
+		return row, half, err
 	}
-	half, err := x509.MarshalPKCS8PrivateKey(private)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
-		return nil, fmt.Errorf("making the audit key: %w", err)
+		return row, half, err
 	}
-	defer clear(half)
-	now := stamp(v.now())
-	row := store.Key{ID: auditOrigin + strings.ToLower(rand.Text()[:16]), Purpose: purposeAudit, State: store.Current, CreatedAt: now, StateAt: now}
-	if row.Public, err = x509.MarshalPKIXPublicKey(public); err != nil {
-		return nil, fmt.Errorf("making the audit key: %w", err)
-	}
-	if err := sealKey(k, &row, secret.New(half)); err != nil {
-		return nil, err
-	}
-	if err := v.rows.PutKeys(context.WithoutCancel(ctx), []store.Key{row}); err != nil {
-		return nil, fmt.Errorf("storing the audit key: %w", err)
-	}
-	return audit.NewKey(row.ID, edSigner{func() ed25519.PrivateKey { return private }})
+	defer clear(der)
+	row.ID = auditOrigin + strings.ToLower(rand.Text()[:16])
+	row.Public, err = x509.MarshalPKIXPublicKey(public)
+	return row, secret.New(der), err
 }

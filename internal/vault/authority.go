@@ -26,25 +26,11 @@ const (
 func (v *Vault) AuthorityKey(ctx context.Context, inherited secret.Value) (crypto.Signer, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	kek, err := v.currentKEK()
+	_, half, err := v.soleKey(ctx, purposeAuthority, func() (store.Key, secret.Value, error) { return newAuthorityKey(inherited) })
 	if err != nil {
 		return nil, err
 	}
-	rows, err := v.rows.Keys(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("loading the authority's key: %w", err)
-	}
-	for _, row := range rows {
-		if row.Purpose != purposeAuthority {
-			continue
-		}
-		plain, err := openKey(kek, row)
-		if err != nil {
-			return nil, err
-		}
-		return parseAuthorityKey(plain)
-	}
-	return v.newAuthorityKey(ctx, kek, inherited)
+	return parseAuthorityKey(half)
 }
 
 // ecSigner signs with a key that cannot be printed or taken out.
@@ -67,32 +53,24 @@ func parseAuthorityKey(plain secret.Value) (crypto.Signer, error) {
 	return ecSigner{func() *ecdsa.PrivateKey { return private }}, nil
 }
 
-func (v *Vault) newAuthorityKey(ctx context.Context, k *kek, half secret.Value) (crypto.Signer, error) {
-	if half.Len() == 0 {
+func newAuthorityKey(inherited secret.Value) (row store.Key, half secret.Value, err error) {
+	if half = inherited; half.Len() == 0 {
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
-			return nil, fmt.Errorf("making the authority's key: %w", err)
+			return row, half, err
 		}
 		der, err := x509.MarshalPKCS8PrivateKey(private)
 		if err != nil {
-			return nil, fmt.Errorf("making the authority's key: %w", err)
+			return row, half, err
 		}
+		defer clear(der)
 		half = secret.New(der)
 	}
 	s, err := parseAuthorityKey(half)
 	if err != nil {
-		return nil, err
+		return row, half, err
 	}
-	now := stamp(v.now())
-	row := store.Key{ID: authorityIDPrefix + rand.Text(), Purpose: purposeAuthority, State: store.Current, CreatedAt: now, StateAt: now}
-	if row.Public, err = x509.MarshalPKIXPublicKey(s.Public()); err != nil {
-		return nil, fmt.Errorf("making the authority's key: %w", err)
-	}
-	if err := sealKey(k, &row, half); err != nil {
-		return nil, err
-	}
-	if err := v.rows.PutKeys(context.WithoutCancel(ctx), []store.Key{row}); err != nil {
-		return nil, fmt.Errorf("storing the authority's key: %w", err)
-	}
-	return s, nil
+	row.ID = authorityIDPrefix + rand.Text()
+	row.Public, err = x509.MarshalPKIXPublicKey(s.Public())
+	return row, half, err
 }
