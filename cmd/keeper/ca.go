@@ -79,11 +79,7 @@ func (a *app) authorityPEM(ctx context.Context) ([]byte, error) {
 		}
 		return text, nil
 	}
-	base, err := a.url()
-	if err != nil {
-		return nil, err
-	}
-	c, err := a.connectTo(base, "")
+	c, err := a.connectBare()
 	if err != nil {
 		return nil, err
 	}

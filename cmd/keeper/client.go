@@ -69,6 +69,16 @@ func (a *app) connect() (*client, error) {
 	return c, nil
 }
 
+// connectBare returns a client for the keeper that flags and environment name,
+// without a token.
+func (a *app) connectBare() (*client, error) {
+	base, err := a.url()
+	if err != nil {
+		return nil, err
+	}
+	return a.connectTo(base, "")
+}
+
 func (a *app) connectTo(base *url.URL, token string) (*client, error) {
 	roots, err := a.roots(base)
 	if err != nil {

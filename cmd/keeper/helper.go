@@ -141,7 +141,7 @@ func (a *app) shortToken(ctx context.Context, f helperFlags) (issued, error) {
 	if f.agent == "" {
 		return issued{}, usagef("--agent is missing: the agent that the tool acts as")
 	}
-	base, err := a.url()
+	c, err := a.connectBare()
 	if err != nil {
 		return issued{}, err
 	}
@@ -152,11 +152,7 @@ func (a *app) shortToken(ctx context.Context, f helperFlags) (issued, error) {
 	if err != nil {
 		return issued{}, err
 	}
-	c, err := a.connectTo(base, "")
-	if err != nil {
-		return issued{}, err
-	}
-	file := a.tokenFile(base, f)
+	file := a.tokenFile(c.base, f)
 	if cached, ok := readCached(file, f.ttl/4); ok {
 		if good, err := c.takes(ctx, cached.Token); err != nil || good {
 			return cached, err

@@ -196,7 +196,7 @@ func (a *app) teach(l lesson, file string) error {
 	} else if err := l.write(&text); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.err, "keeper: %s, %d refused\n", count(l.Calls, "call"), l.Refused)
+	fmt.Fprintf(a.err, "keeper: %s, %d refused\n", plural(l.Calls, "call"), l.Refused)
 	for _, sentence := range l.Unclear {
 		fmt.Fprintf(a.err, "keeper: %s\n", printable(sentence))
 	}

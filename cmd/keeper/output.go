@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -93,6 +94,13 @@ func (a *app) say(v any, format string, args ...any) error {
 		_, err := fmt.Fprintln(a.out, printable(fmt.Sprintf(format, args...)))
 		return err
 	})
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
 }
 
 // when shows a time to people, in their zone; never for the zero time.

@@ -173,14 +173,14 @@ func (s *summary) line() string {
 		return "no calls"
 	}
 	parts := []string{
-		count(s.Calls, "call") + counted(s.ByProvider),
+		plural(s.Calls, "call") + counted(s.ByProvider),
 		fmt.Sprintf("%d blocked", s.Blocked) + s.codes(),
 	}
 	if s.Source == "audit" {
-		return strings.Join(append(parts, count(s.Redactions, "redaction"), count(s.Errors, "error")), ", ")
+		return strings.Join(append(parts, plural(s.Redactions, "redaction"), plural(s.Errors, "error")), ", ")
 	}
 	if len(s.Tunnels) > 0 {
-		parts = append(parts, count(len(s.Tunnels), "host")+" by tunnel"+counted(s.Tunnels))
+		parts = append(parts, plural(len(s.Tunnels), "host")+" by tunnel"+counted(s.Tunnels))
 	}
 	return strings.Join(parts, ", ") + "; what was redacted is in the audit log, which this token may not read"
 }
@@ -193,13 +193,6 @@ func (s *summary) codes() string {
 		}
 	}
 	return counted(s.ByCode)
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // counted lists names with their numbers, the largest first.

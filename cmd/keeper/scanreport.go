@@ -142,13 +142,6 @@ func number(n int) string {
 	return strconv.Itoa(n)
 }
 
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
-}
-
 // byteCount shows a size to people.
 func byteCount(n int64) string {
 	switch {

@@ -214,11 +214,7 @@ func (a *app) admit(ctx context.Context, agent string) ([]string, error) {
 			return nil, err
 		}
 	}
-	base, err := a.url()
-	if err != nil {
-		return nil, err
-	}
-	c, err := a.connectTo(base, "")
+	c, err := a.connectBare()
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +236,7 @@ func (a *app) admit(ctx context.Context, agent string) ([]string, error) {
 		}
 	}
 	// The helper's next token: one from before may lack scopes that were granted since.
-	a.cacheToken(a.tokenFile(base, helperFlags{agent: agent, ttl: helperTTL}), token)
+	a.cacheToken(a.tokenFile(c.base, helperFlags{agent: agent, ttl: helperTTL}), token)
 	return token.Scopes, nil
 }
 
