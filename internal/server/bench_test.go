@@ -27,7 +27,21 @@ func BenchmarkCall(b *testing.B) {
 		io.WriteString(w, `{"id":"chatcmpl-1","choices":[{"index":0,"message":{"role":"assistant","content":"`+strings.Repeat("plain words ", 80)+`"}}]}`)
 	}))
 	defer provider.Close()
-	at, err := url.Parse(provider.URL)
+	bare := bareProxy(b, provider.URL)
+	keeper, token := benchKeeper(b, provider.URL)
+	for _, size := range []int{1 << 10, 16 << 10, 128 << 10} {
+		body := chatBody(size)
+		b.Run(fmt.Sprintf("%dKiB/reverseproxy", size>>10), func(b *testing.B) { load(b, bare+"/v1/chat/completions", "", body) })
+		b.Run(fmt.Sprintf("%dKiB/keeper", size>>10), func(b *testing.B) {
+			load(b, keeper+"/api/v1/proxy/openai/v1/chat/completions", token, body)
+		})
+	}
+}
+
+// bareProxy is a reverse proxy that does nothing else.
+func bareProxy(b *testing.B, provider string) (address string) {
+	b.Helper()
+	at, err := url.Parse(provider)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -35,15 +49,8 @@ func BenchmarkCall(b *testing.B) {
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(at) },
 		Transport: &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true},
 	})
-	defer bare.Close()
-	keeper, token := benchKeeper(b, provider.URL)
-	for _, size := range []int{1 << 10, 16 << 10, 128 << 10} {
-		body := chatBody(size)
-		b.Run(fmt.Sprintf("%dKiB/reverseproxy", size>>10), func(b *testing.B) { load(b, bare.URL+"/v1/chat/completions", "", body) })
-		b.Run(fmt.Sprintf("%dKiB/keeper", size>>10), func(b *testing.B) {
-			load(b, keeper+"/api/v1/proxy/openai/v1/chat/completions", token, body)
-		})
-	}
+	b.Cleanup(bare.Close)
+	return bare.URL
 }
 
 func benchKeeper(b *testing.B, provider string) (address, token string) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"testing"
@@ -23,15 +22,7 @@ func BenchmarkForward(b *testing.B) {
 		w.Write(chatBody(1 << 10))
 	}))
 	defer provider.Close()
-	at, err := url.Parse(provider.URL)
-	if err != nil {
-		b.Fatal(err)
-	}
-	bare := httptest.NewServer(&httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(at) },
-		Transport: &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true},
-	})
-	defer bare.Close()
+	bare := bareProxy(b, provider.URL)
 	s, token := benchServer(b, provider.URL)
 	through, err := url.Parse(s.URL())
 	if err != nil {
@@ -54,7 +45,7 @@ func BenchmarkForward(b *testing.B) {
 		name, url string
 		by        *http.Transport
 	}{
-		{"reverseproxy", bare.URL + chatPath, &http.Transport{MaxIdleConnsPerHost: 64}},
+		{"reverseproxy", bare + chatPath, &http.Transport{MaxIdleConnsPerHost: 64}},
 		{"base-url", s.URL() + "/api/v1/proxy/openai" + chatPath, &http.Transport{MaxIdleConnsPerHost: 64}},
 		{"tunnel", "https://api.openai.com" + chatPath, proxied(false, false)},
 		{"tunnel-h2", "https://api.openai.com" + chatPath, proxied(true, false)},

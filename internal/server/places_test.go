@@ -175,6 +175,27 @@ func (a *authority) issue(t *testing.T, name string) (cert, key string) {
 	return pemOf("CERTIFICATE", der), pemOf("PRIVATE KEY", encoded)
 }
 
+// guard starts a keeper in front of a provider "acme", which lets in only who has a
+// certificate of this authority.
+func (a *authority) guard(t *testing.T, h http.Handler) *keepertest.Keeper {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	cert, key := a.issue(t, "server")
+	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
+	return keepertest.Start(t, defining(policy.Provider{Name: "acme", BaseURL: "https://localhost:" + port,
+		Inject: &policy.Injection{ClientCertificate: &policy.ClientCertificateInjection{Roots: a.pem()}}}))
+}
+
 func TestClientCertificateIsTheCallersOwnOnEachConnection(t *testing.T) {
 	ours := newAuthority(t)
 	var mu sync.Mutex
@@ -189,21 +210,7 @@ func TestClientCertificateIsTheCallersOwnOnEachConnection(t *testing.T) {
 		holders[r.RemoteAddr][r.Header.Get("X-Who")] = true
 		io.WriteString(w, name)
 	})
-	server := httptest.NewUnstartedServer(handler)
-	cert, key := ours.issue(t, "server")
-	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(ours.cert)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
-	k := keepertest.Start(t, defining(policy.Provider{Name: "acme", BaseURL: "https://localhost:" + port,
-		Inject: &policy.Injection{ClientCertificate: &policy.ClientCertificateInjection{Roots: ours.pem()}}}))
+	k := ours.guard(t, handler)
 
 	status, answer := k.Admin(t, "POST", "/vault", map[string]any{"provider": "acme", "value": fake.NewKey("acme")})
 	if text, _ := answer["error"].(string); status != 400 || !strings.Contains(text, "CERTIFICATE") {
@@ -236,22 +243,8 @@ func TestClientCertificateIsTheCallersOwnOnEachConnection(t *testing.T) {
 
 func TestRefusedClientCertificateIsShown(t *testing.T) {
 	ours, theirs := newAuthority(t), newAuthority(t)
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	cert, key := ours.issue(t, "server")
-	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(ours.cert)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
-	server.Config.ErrorLog = nil
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
-	k := keepertest.Start(t, defining(policy.Provider{Name: "acme", BaseURL: "https://localhost:" + port,
-		Inject: &policy.Injection{ClientCertificate: &policy.ClientCertificateInjection{Roots: ours.pem()}}}))
-	cert, key = theirs.issue(t, "stranger")
+	k := ours.guard(t, http.NotFoundHandler())
+	cert, key := theirs.issue(t, "stranger")
 	k.Store(t, "acme", "", cert+key)
 	if got := k.Call(t, "GET", "acme", "/", k.Token(t, "worker", "acme:*"), ""); got.Status != 502 {
 		t.Errorf("got %d %s, want 502", got.Status, got.Body)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -29,15 +27,10 @@ func BenchmarkEcho(b *testing.B) {
 		}
 	}))
 	defer provider.Close()
-	at, err := url.Parse(provider.URL)
-	if err != nil {
-		b.Fatal(err)
-	}
-	bare := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(at) }})
-	defer bare.Close()
+	bare := bareProxy(b, provider.URL)
 	keeper, token := benchKeeper(b, provider.URL)
 	message := `{"type":"conversation.item.create","item":{"content":[{"type":"input_text","text":"` + strings.Repeat("plain words ", 76) + `."}]}}`
-	b.Run("1KiB/reverseproxy", func(b *testing.B) { echo(b, bare.URL+"/v1/responses", "", message) })
+	b.Run("1KiB/reverseproxy", func(b *testing.B) { echo(b, bare+"/v1/responses", "", message) })
 	b.Run("1KiB/keeper", func(b *testing.B) { echo(b, keeper+"/api/v1/proxy/openai/v1/responses", token, message) })
 }
 

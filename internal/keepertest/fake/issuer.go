@@ -36,8 +36,6 @@ type Issuer struct {
 	issued   []string
 	dead     map[string]bool
 	asked    int
-	entered  chan struct{} // one value for each exchange that begins; may be nil
-	release  chan struct{} // exchanges wait for it; may be nil
 }
 
 // The app and the installation of the Issuer.
@@ -90,13 +88,6 @@ func (i *Issuer) Lifetime(d time.Duration) { i.set(func() { i.lifetime = d }) }
 // Fail answers all exchanges with that status and body; 0 ends it.
 func (i *Issuer) Fail(status int, body string) { i.set(func() { i.failing, i.failure = status, body }) }
 
-// Hold has exchanges tell that they began, and wait.
-func (i *Issuer) Hold() (entered <-chan struct{}, release chan<- struct{}) {
-	e, r := make(chan struct{}, 1000), make(chan struct{})
-	i.set(func() { i.entered, i.release = e, r })
-	return e, r
-}
-
 // Revoke ends all tokens that were issued.
 func (i *Issuer) Revoke() {
 	i.set(func() {
@@ -127,19 +118,11 @@ func (i *Issuer) Issued() []string {
 }
 
 // begin reports whether the exchange goes on.
-func (i *Issuer) begin(w http.ResponseWriter, r *http.Request) bool {
+func (i *Issuer) begin(w http.ResponseWriter) bool {
 	i.mu.Lock()
 	i.asked++
-	failing, failure, entered, release := i.failing, i.failure, i.entered, i.release
+	failing, failure := i.failing, i.failure
 	i.mu.Unlock()
-	if entered != nil {
-		entered <- struct{}{}
-		select {
-		case <-release:
-		case <-r.Context().Done():
-			return false
-		}
-	}
 	if failing != 0 {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(failing)
@@ -155,7 +138,7 @@ func oauthError(w http.ResponseWriter, code string) {
 }
 
 func (i *Issuer) token(w http.ResponseWriter, r *http.Request) {
-	if !i.begin(w, r) {
+	if !i.begin(w) {
 		return
 	}
 	id, secret, basic := r.BasicAuth()
@@ -215,7 +198,7 @@ func (i *Issuer) claims(token string) map[string]any {
 }
 
 func (i *Issuer) gitHub(w http.ResponseWriter, r *http.Request) {
-	if !i.begin(w, r) {
+	if !i.begin(w) {
 		return
 	}
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -233,7 +216,7 @@ func (i *Issuer) gitHub(w http.ResponseWriter, r *http.Request) {
 }
 
 func (i *Issuer) google(w http.ResponseWriter, r *http.Request) {
-	if !i.begin(w, r) {
+	if !i.begin(w) {
 		return
 	}
 	claims := i.claims(r.PostFormValue("assertion"))
