@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -40,13 +39,13 @@ func newSource(c Issuer) (func(ctx context.Context) ([]jose.JSONWebKey, error), 
 		}
 		return read, nil
 	}
-	named := []string{hostPort(at)}
+	named := []string{netguard.HostPort(at)}
 	if c.JWKSURL != "" {
 		elsewhere, err := checkURL(c.JWKSURL)
 		if err != nil {
 			return nil, fmt.Errorf("jwksURL: %w", err)
 		}
-		named = append(named, hostPort(elsewhere))
+		named = append(named, netguard.HostPort(elsewhere))
 	}
 	client, err := newClient(c.CAFile, named)
 	if err != nil {
@@ -70,15 +69,6 @@ func checkURL(text string) (*url.URL, error) {
 		return nil, errors.New("must begin with https://")
 	}
 	return u, nil
-}
-
-// hostPort is what is dialled for the address.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 func readKeyFile(name string) ([]jose.JSONWebKey, error) {

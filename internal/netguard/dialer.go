@@ -71,6 +71,15 @@ func (d *Dialer) DialContext(ctx context.Context, network, hostport string) (net
 	return conn, err
 }
 
+// HostPort is the "host:port" that net/http dials for u, to be named to New.
+func HostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
 // IsLoopback reports whether a listen address is reachable from this machine
 // alone. A host that is empty or a name other than "localhost" is not.
 func IsLoopback(listen string) bool {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/superinstance/keeper/internal/netguard"
@@ -70,6 +73,31 @@ func TestOnlyURLsOfThisMachineMayGoInClear(t *testing.T) {
 		}
 		if got := netguard.IsLoopbackURL(u); got != want {
 			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestAddressOfAURLIsTheOneThatIsDialledForIt(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	for _, host := range []string{"127.0.0.1", "localhost", "LOCALHOST"} {
+		u := &url.URL{Scheme: "http", Host: strings.Replace(server.Listener.Addr().String(), "127.0.0.1", host, 1)}
+		transport := &http.Transport{DialContext: netguard.New([]string{netguard.HostPort(u)}).DialContext}
+		resp, err := transport.RoundTrip(&http.Request{Method: "GET", URL: u, Header: http.Header{}})
+		if err != nil {
+			t.Errorf("%s: got %v, want it dialled since it is named", u, err)
+			continue
+		}
+		resp.Body.Close()
+		transport.CloseIdleConnections()
+	}
+	for text, want := range map[string]string{"https://a.example/x": "a.example:443", "http://a.example": "a.example:80", "https://[2001:db8::1]": "[2001:db8::1]:443"} {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := netguard.HostPort(u); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
 		}
 	}
 }

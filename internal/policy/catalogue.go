@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/superinstance/keeper/internal/netguard"
 )
 
 //go:embed providers/*.yaml
@@ -94,7 +96,7 @@ func (c *Catalogue) OperatorNamed() []string {
 		for i := range p.routes {
 			r := &p.routes[i]
 			if r.operatorNamed && r.base != nil {
-				named = append(named, dialled(r.base))
+				named = append(named, netguard.HostPort(r.base))
 			}
 			named = append(named, r.namedHosts(p.hostsNamed)...)
 			named = append(named, r.inject.operatorNamedIssuers()...)
@@ -112,17 +114,6 @@ func (r *route) namedHosts(byOperator bool) (named []string) {
 		}
 	}
 	return named
-}
-
-// dialled is the address that a connection to u is made to.
-func dialled(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Host
-	case u.Scheme == "http":
-		return u.Host + ":80"
-	}
-	return u.Host + ":443"
 }
 
 // With returns the catalogue with the operator's definitions. One whose name

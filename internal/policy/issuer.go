@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/superinstance/keeper/internal/netguard"
 )
 
 // OAuth2Injection is an access token (RFC 6749). The credential has the fields
@@ -128,7 +130,7 @@ func (in Injection) operatorNamedIssuers() []string {
 	for _, way := range in.Ways() {
 		for _, text := range way.issuers() {
 			if u, err := url.Parse(text); err == nil && way.operatorNamed && u.Host != "" {
-				named = append(named, dialled(u))
+				named = append(named, netguard.HostPort(u))
 			}
 		}
 	}
