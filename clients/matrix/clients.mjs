@@ -111,7 +111,6 @@ export const clients = [
   },
   {
     name: 'git push', provider: 'github', scope: 'github:*', run: shell('git-push.sh'), ...cells,
-    error: noted(blocked, 'the secret is in the branch\'s name; what a pack holds is compressed, and not searched'),
     plain: { shows: /^pushed$/m }, stream: { shows: /^pushed$/m }, revoked: challenged,
     ...git(),
   },

@@ -60,14 +60,16 @@ for (const [name, bytes] of [['a small push', 200], ['a push above 1 MB, which g
   });
 }
 
-// A known gap, which docs/clients.md names: once this fails, its note has to go.
-test('git: a key in a file that is pushed is not found, since packs are compressed', async () => {
+test('git: a key in a file that is pushed is refused, and git shows where it is', async () => {
   const to = folder();
   await must(['clone', '-q', withToken(writer), to]);
   await writeFile(join(to, 'key.txt'), newKey('github'));
   await must(['add', '.'], to);
   await must(['commit', '-q', '-m', 'key'], to);
-  await must(['push', '-q', 'origin', 'HEAD:refs/heads/key'], to);
+  const { result, requests } = await world.arrived(() => git(['push', 'origin', 'HEAD:refs/heads/key'], to));
+  assert.notEqual(result.code, 0);
+  assert.match(result.stderr, /^remote: keeper: .* a secret in body\.pack\.objects\[\d+\]\.blob: /m);
+  assert.ok(requests.every(({ method }) => method === 'GET'), 'of the push nothing arrived but its question for the refs');
 });
 
 test('git: github:read clones and cannot push, and git shows why', async () => {

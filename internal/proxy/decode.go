@@ -21,7 +21,7 @@ type decodedSink struct {
 
 // newDecodedSink returns a sink for a body with those Content-Encoding
 // headers, of at most limit bytes once it is decoded. The caller must Close it.
-func (p *Proxy) newDecodedSink(encodings []string, scan *scanner.BodyScan, limit int64) (*decodedSink, error) {
+func (p *Proxy) newDecodedSink(encodings []string, scan io.Writer, limit int64) (*decodedSink, error) {
 	coding := strings.Join(encodings, ",")
 	if coding == "" || strings.EqualFold(coding, "identity") {
 		return &decodedSink{plain: scan}, nil

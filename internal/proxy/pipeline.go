@@ -283,14 +283,16 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 		return no
 	}
 	scan := p.scanner.NewBodyScan(c.header.Get("Content-Type"))
-	sink, err := p.newDecodedSink(c.header.Values("Content-Encoding"), scan, p.maxBody)
+	push := p.newPushScan(c)
+	sink, err := p.newDecodedSink(c.header.Values("Content-Encoding"), push.beside(scan), p.maxBody)
 	if err != nil {
+		push.Close()
 		return refuse(codeUndecodable, "the request body's Content-Encoding cannot be decoded, so it cannot be scanned; send it with gzip, br, zstd, deflate or none")
 	}
 	c.begun = true
 	in.body, err = readBody(c.body, sink, c.declared, p.maxBody, &p.spool)
 	undecoded := sink.Close()
-	closed := scan.Close()
+	closed, unpacked := scan.Close(), push.Close()
 	switch {
 	case errors.Is(err, errSpoolFull):
 		return refuse(codeStore, "too many large requests are under way; try again in a moment")
@@ -308,7 +310,10 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 	}
 	c.unchunked(chunks)
 	c.sent, c.read = in.body.size, in.body.memory
-	in.findings = append(p.located(c, in.body, scan.Findings()), sink.findings()...)
+	in.findings = slices.Concat(p.located(c, in.body, scan.Findings()), sink.findings(), push.findings())
+	if unpacked != nil && !slices.ContainsFunc(in.findings, scanner.Finding.Blocks) { // which says more
+		return unpackable(unpacked)
+	}
 	return nil
 }
 

@@ -71,6 +71,7 @@ func MakeRepository(ctx context.Context, root, name string, files map[string]str
 	g := gitRun{ctx: ctx, dir: bare}
 	g.run("", "init", "--quiet", "--bare", "--initial-branch=main")
 	g.run("", "config", "http.receivepack", "true")
+	g.run("", "config", "receive.advertisePushOptions", "true")
 	var tree strings.Builder
 	for file, content := range files {
 		fmt.Fprintf(&tree, "100644 blob %s\t%s\n", g.run(content, "hash-object", "-w", "--stdin"), file)
