@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -80,7 +81,7 @@ func (c *client) audited(ctx context.Context, l *lease) (*summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, ids, calls := newSummary("audit"), l.jtis(), map[string]bool{}
+	s, ids, calls := newSummary("audit"), l.jtis(), map[string]string{}
 	for _, e := range entries {
 		var d details
 		if text, err := json.Marshal(e.Details); err != nil || json.Unmarshal(text, &d) != nil {
@@ -88,12 +89,15 @@ func (c *client) audited(ctx context.Context, l *lease) (*summary, error) {
 		}
 		switch {
 		case e.Event == "proxy.request" && ids[d.JTI]:
-			calls[e.RequestID] = true
+			calls[e.RequestID] = d.call(e.Provider)
 			s.called(e, d)
-		case e.Event == "proxy.response" && calls[e.RequestID] && (d.Outcome == "failed" || d.Outcome == "cut"):
+		case calls[e.RequestID] == "": // of another run
+		case e.Event == "proxy.response" && (d.Outcome == "failed" || d.Outcome == "cut"):
 			s.Errors++
-			s.because(e, d, d.Code)
-		case e.Event == "scan.redacted" && calls[e.RequestID]:
+			s.because(e, calls[e.RequestID], d.Code)
+		case e.Event == "proxy.response" && d.CredentialRefused:
+			s.because(e, calls[e.RequestID], fmt.Sprintf("the provider refused the key that keeper holds (status %d), see keeper secret ls", d.Status))
+		case e.Event == "scan.redacted":
 			s.Redactions += len(d.Findings)
 		}
 	}
@@ -125,7 +129,11 @@ type details struct {
 	Outcome  string `json:"outcome"`
 	Method   string `json:"method"`
 	Path     string `json:"path"`
-	Findings []struct {
+	Host     string `json:"host"`
+	Status   int    `json:"status"`
+	// CredentialRefused says that the provider took the credential for none.
+	CredentialRefused bool `json:"credentialRefused"`
+	Findings          []struct {
 		Rule     string `json:"rule"`
 		Location string `json:"location"`
 	} `json:"findings"`
@@ -133,7 +141,7 @@ type details struct {
 
 func (s *summary) called(e auditEntry, d details) {
 	s.Calls++
-	s.ByProvider[e.Provider]++
+	s.ByProvider[cmp.Or(e.Provider, d.Host, "unknown")]++
 	if d.Decision == "forward" {
 		return
 	}
@@ -143,12 +151,21 @@ func (s *summary) called(e auditEntry, d details) {
 	if len(d.Findings) > 0 {
 		why += fmt.Sprintf(" (%s in %s)", d.Findings[0].Rule, d.Findings[0].Location)
 	}
-	s.because(e, d, why)
+	s.because(e, d.call(e.Provider), why)
 }
 
-func (s *summary) because(e auditEntry, d details, why string) {
+// call names a call by its provider, or by its host where no provider has that.
+func (d details) call(provider string) string {
+	at := d.Path
+	if provider == "" {
+		at = d.Host + d.Path
+	}
+	return strings.Join(strings.Fields(provider+" "+d.Method+" "+at), " ")
+}
+
+func (s *summary) because(e auditEntry, call, why string) {
 	if len(s.Reasons) < mostReasons {
-		s.Reasons = append(s.Reasons, strings.Join(strings.Fields(e.Provider+" "+d.Method+" "+d.Path), " ")+": "+why+"; keeper explain "+e.RequestID)
+		s.Reasons = append(s.Reasons, call+": "+why+"; keeper explain "+e.RequestID)
 	}
 }
 
