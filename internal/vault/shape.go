@@ -350,9 +350,22 @@ func checkValue(in policy.Injection, value secret.Value) error {
 	return err
 }
 
-// checkShape refuses a value that none of the provider's routes could use. A
-// provider that is not in the catalogue may come later.
+// checkShape refuses a value that none of the provider's routes could use, or else one
+// that could not be told from ordinary text: of a document that lacks a field, that is
+// what there is to say.
 func (v *Vault) checkShape(r SetRequest) error {
+	if err := v.checkKind(r); err != nil {
+		return err
+	}
+	if len(targets(r.Value)) == 0 {
+		return &FieldError{"value", "could not be told from ordinary text: it needs a run of 8 or more letters, digits or _+/=.~- that is no ordinary word, number or host name; have the provider make a longer, random key"}
+	}
+	return nil
+}
+
+// checkKind is checkShape for what the provider wants. A provider that is not in the
+// catalogue may come later.
+func (v *Vault) checkKind(r SetRequest) error {
 	if v.catalogue == nil {
 		return nil
 	}

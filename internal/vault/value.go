@@ -75,7 +75,7 @@ func checkName(field, name string) error {
 	return nil
 }
 
-// normalValue checks that v can be injected and can be told from ordinary text.
+// normalValue checks that v can be injected.
 func normalValue(v secret.Value) (secret.Value, error) {
 	value := v.Expose()
 	trimmed := bytes.TrimSuffix(bytes.TrimSuffix(value, []byte("\n")), []byte("\r"))
@@ -89,8 +89,6 @@ func normalValue(v secret.Value) (secret.Value, error) {
 		return v, &FieldError{"value", fmt.Sprintf("must not be longer than %d bytes", maxValueBytes)}
 	case !isSendable(trimmed):
 		return v, &FieldError{"value", "must not hold line breaks or control characters, unless it is a PEM block or a JSON document; give the key alone, on one line"}
-	case len(targets(v)) == 0:
-		return v, &FieldError{"value", "could not be told from ordinary text: it needs a run of 8 or more letters, digits or _+/=.~- that is no ordinary word, number or host name; have the provider make a longer, random key"}
 	}
 	return v, nil
 }
