@@ -224,6 +224,7 @@ func (l lesson) write(w io.Writer) error {
 		return fmt.Errorf("writing the definitions: %w", err)
 	}
 	fmt.Fprintln(w, "# For the configuration file; inject says how the command sent its own key.")
+	fmt.Fprintln(w, "# Look at the hosts first: the command chose them, and keeper calls what is named here, private addresses too.")
 	_, err = w.Write(text)
 	return err
 }

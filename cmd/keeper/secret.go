@@ -72,9 +72,31 @@ func secretName(text string) (provider, label string, err error) {
 	return provider, label, nil
 }
 
-// warnOfStranger says that keeper cannot reach the provider yet, where nothing
-// here says that it is known.
-func (a *app) warnOfStranger(name string) {
+// knows reports whether the keeper that runs has the provider. What may not ask does
+// not know.
+func (c *client) knows(ctx context.Context, provider string) bool {
+	var there struct {
+		Providers []struct {
+			Name string `json:"name"`
+		} `json:"providers"`
+	}
+	if _, err := c.call(ctx, http.MethodGet, "/providers", nil, &there); err != nil {
+		return false
+	}
+	for _, p := range there.Providers {
+		if strings.EqualFold(p.Name, provider) {
+			return true
+		}
+	}
+	return false
+}
+
+// warnOfStranger says that keeper cannot reach the provider yet, where neither keeper
+// nor anything here says that it is known.
+func (a *app) warnOfStranger(ctx context.Context, c *client, name string) {
+	if c.knows(ctx, name) {
+		return
+	}
 	catalogue, err := a.catalogue("")
 	if err != nil {
 		return // a wrong address of another provider is no matter of this one
@@ -113,7 +135,7 @@ func (a *app) setSecret(cmd *cobra.Command, name, file string, in map[string]any
 	if err != nil {
 		return err
 	}
-	a.warnOfStranger(in["provider"].(string))
+	a.warnOfStranger(cmd.Context(), c, in["provider"].(string))
 	return a.say(raw, "secret %s is stored", name)
 }
 

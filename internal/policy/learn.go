@@ -75,7 +75,7 @@ func (l *learner) take(a Attempt) error {
 	}
 	p, known := l.catalogue.Provider(a.Provider)
 	if !known {
-		return fmt.Errorf("no provider %s is known: define it, or give it an address with KEEPER_PROXY_%s_URL", a.Provider, envName(a.Provider))
+		return fmt.Errorf("a call went to provider %s, which keeper knows and this command does not: name keeper's configuration with --config, or set KEEPER_PROXY_%s_URL here, too", a.Provider, envName(a.Provider))
 	}
 	if p.Tunnel {
 		l.scopes[p.routes[0].permissions[0].scope] = true
