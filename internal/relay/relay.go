@@ -218,22 +218,46 @@ func (f failing) Read([]byte) (int, error) {
 
 // answered counts an answer, which goes on unchanged.
 func (r *Relay) answered(resp *http.Response) error {
-	if to, _ := resp.Request.Context().Value(destinationKey{}).(destination); to.own {
-		if rest, found := strings.CutPrefix(to.target, proxyRoute); found {
-			name, _, _ := strings.Cut(rest, "/")
-			name, _, _ = strings.Cut(name, "@")
-			r.seen.count(strings.ToLower(name), resp.Header.Get("Keeper-Code"))
-		}
+	if name := aim(resp.Request).name(); name != "" {
+		r.seen.count(name, resp.Header.Get("Keeper-Code"))
 	}
 	return nil
 }
 
+func aim(req *http.Request) destination {
+	to, _ := req.Context().Value(destinationKey{}).(destination)
+	return to
+}
+
+// name is what a call is counted by: its provider, or its host; empty for what is no call.
+func (to destination) name() string {
+	if !to.own {
+		return hostOf(to.target)
+	}
+	rest, found := strings.CutPrefix(to.target, proxyRoute)
+	if !found {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	name, _, _ = strings.Cut(name, "@")
+	return strings.ToLower(name)
+}
+
 func (r *Relay) unreachable(w http.ResponseWriter, req *http.Request, _ error) {
+	r.lost(w, req, aim(req))
+}
+
+// lost answers a call that no keeper took.
+func (r *Relay) lost(w http.ResponseWriter, req *http.Request, to destination) {
 	if req.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // nobody is there to tell
 	}
+	const code = "keeper_unreachable"
+	if name := to.name(); name != "" {
+		r.seen.count(name, code)
+	}
 	w.Header().Set("Retry-After", "1")
-	write(w, http.StatusServiceUnavailable, "keeper_unreachable", "no keeper answers any more; the one that ran this command has stopped, or cannot be reached")
+	write(w, http.StatusServiceUnavailable, code, "no keeper answers any more; the one that ran this command has stopped, or cannot be reached")
 }
 
 // refuse answers who does not bear the password. Proxies' clients need the challenge.

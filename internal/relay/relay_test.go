@@ -378,4 +378,7 @@ func TestAKeeperThatIsGoneIsSaidInAShapeThatClientsShow(t *testing.T) {
 	if status != 503 || !strings.Contains(body, `"message":"keeper: `) || strings.Contains(body, *s.tokens.Load()) {
 		t.Errorf("got %d %q, want 503 and keeper's sentence", status, body)
 	}
+	if seen := s.relay.Seen(); seen.Calls["openai"] != 1 || seen.Blocked["keeper_unreachable"] != 1 {
+		t.Errorf("got %+v counted, want a call that was blocked", seen)
+	}
 }

@@ -19,7 +19,7 @@ const connectTimeout = 30 * time.Second
 func (r *Relay) tunnel(w http.ResponseWriter, req *http.Request, to destination) {
 	answer, keeper, err := r.connect(req.Context(), to)
 	if err != nil {
-		r.unreachable(w, req, err)
+		r.lost(w, req, to)
 		return
 	}
 	defer keeper.Close()
@@ -138,7 +138,11 @@ func both(a, b end) {
 	flows.Wait()
 }
 
+// hostOf is the host of host:port or of a URL.
 func hostOf(target string) string {
+	if u, err := url.Parse(target); err == nil && u.Host != "" {
+		return u.Hostname()
+	}
 	if host, _, err := net.SplitHostPort(target); err == nil {
 		return host
 	}
