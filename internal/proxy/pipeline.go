@@ -379,8 +379,12 @@ func (p *Proxy) chooseFailed(ctx context.Context, c *call, err error) *refusal {
 		return refuse(codeNoCredential, sourceSentence(failed))
 	}
 	if errors.Is(err, policy.ErrNoCredential) {
+		name := c.provider
+		if c.label != "" {
+			name += "@" + p.shownLabel(c.label)
+		}
 		return refuse(codeNoCredential, fmt.Sprintf("no credential of %s may be used by agent %s here; "+
-			"an operator sets one with: keeper secret set %s", c.provider, c.agent.id, c.provider))
+			"an operator sets one with: keeper secret set %s", name, c.agent.id, name))
 	}
 	p.logger.Error("choosing a credential", "requestId", c.id, "error", err)
 	return refuse(codeStore, "the vault cannot be read; try again in a moment")

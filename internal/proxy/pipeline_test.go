@@ -121,6 +121,16 @@ func TestEachStepThatFailsEndsTheCallThere(t *testing.T) {
 			},
 			403, "no_credential", []string{"proxy.request no_credential"},
 		},
+		"no credential of that label": {
+			func(h *harness) answered {
+				got := h.do(h.request("GET", "openai@work/v1/models", h.token("openai:*"), ""))
+				if !strings.Contains(got.body, "keeper secret set openai@work") {
+					h.t.Errorf("got %s, want the command that sets openai@work", got.body)
+				}
+				return got
+			},
+			403, "no_credential", []string{"proxy.request no_credential"},
+		},
 		"vault away": {
 			func(h *harness) answered {
 				h.vault.chooseErr = errors.New("vault gone")
