@@ -256,6 +256,10 @@ func (l *learner) end() Lesson {
 		if p.Inject == nil {
 			p.Inject = &Injection{None: true}
 		}
+		if len(p.Permissions) == 0 {
+			l.lesson.Unclear = append(l.lesson.Unclear, fmt.Sprintf("what the command asks %s for shows only once that is defined: "+
+				"put the definition of %s into the configuration, and learn again", p.BaseURL, p.Name))
+		}
 		for permission := range p.Permissions {
 			if one, err := scope.New(p.Name, permission); err == nil {
 				l.scopes[one] = true

@@ -134,3 +134,12 @@ func TestProvidersThatAreLearnedHaveNamesOfTheirOwn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLearnSaysWhereItSawNoCall: a tunnel to a port that no provider has is refused
+// before anything comes through it.
+func TestLearnSaysWhereItSawNoCall(t *testing.T) {
+	lesson := builtinWith(t).Learn([]policy.Attempt{{Site: "api.acme.example:8443", Method: "CONNECT", Path: "/", Code: "host_unknown"}})
+	if len(lesson.Providers) != 1 || len(lesson.Scopes) != 0 || len(lesson.Unclear) != 1 || !strings.Contains(lesson.Unclear[0], "https://api.acme.example:8443") {
+		t.Errorf("got %+v, want a definition, and that its calls are not known yet", lesson)
+	}
+}
