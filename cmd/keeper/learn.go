@@ -40,7 +40,10 @@ the calls through, and a definition of each host that no provider has, to be put
 
 A command that stops at its first refusal shows no more than that. With --rounds it is
 run again, with what was learned so far granted, until nothing new is refused: calls to
-providers that keeper knows, and for which it has a credential, are then really made.`,
+providers that keeper knows, and for which it has a credential, are then really made.
+
+If keeper learn is killed, its agent, learn-…, stays until keeper agent rm; nobody has a
+secret of it, and its token ends by itself in ten minutes.`,
 		Example: "  keeper learn -- python agent.py\n" +
 			"  keeper learn --out learned.yaml -- npm install\n" +
 			"  keeper learn --rounds 5 --json -- node bot.js",
@@ -115,7 +118,7 @@ func (c *client) forget(ctx context.Context, agent string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
 	if _, err := c.call(ctx, http.MethodDelete, "/agents/"+agent, nil, nil); err != nil {
-		return fmt.Errorf("removing the agent %s: %w", agent, err)
+		return fmt.Errorf("removing the agent %s, which stays until `keeper agent rm %[1]s`: %w", agent, err)
 	}
 	return nil
 }
@@ -213,7 +216,7 @@ func (a *app) teach(l lesson, file string) error {
 // write writes a piece of a configuration file.
 func (l lesson) write(w io.Writer) error {
 	if len(l.Scopes) > 0 {
-		fmt.Fprintf(w, "# The agent's scopes: keeper agent grant AGENT --scopes %s\n", printable(strings.Join(l.Scopes, ",")))
+		fmt.Fprintf(w, "# The agent's scopes: keeper agent grant AGENT %s\n", printable(strings.Join(l.Scopes, " ")))
 	}
 	if len(l.Providers) == 0 {
 		fmt.Fprintln(w, "# Every host that it asked for is a provider's already.")
