@@ -223,7 +223,12 @@ func (r *running) env(ctx context.Context, token issued, at *url.URL, password, 
 	if err != nil {
 		return nil, err
 	}
-	env, err := newChildEnv(r.app.env, r.catalogue, r.flags.keep)
+	config, err := loadConfig(r.flags.config)
+	if err != nil {
+		return nil, err
+	}
+	_, named := config.keyPlaces()
+	env, err := newChildEnv(r.app.env, r.catalogue, named, r.flags.keep)
 	if err != nil {
 		return nil, err
 	}

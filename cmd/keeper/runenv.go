@@ -29,14 +29,17 @@ type childEnv struct {
 }
 
 // newChildEnv returns the parent's environment without keys: what a provider's
-// clients read a key from, what is named like a key, and what is one by its
-// format. Those in keep stay, but for keeper's own.
-func newChildEnv(parent map[string]string, catalogue *policy.Catalogue, keep []string) (*childEnv, error) {
+// clients read a key from, what keeper's configuration does (named), what is named
+// like a key, and what is one by its format. Those in keep stay, but for keeper's own.
+func newChildEnv(parent map[string]string, catalogue *policy.Catalogue, named, keep []string) (*childEnv, error) {
 	found, err := scanner.New(scanner.Config{})
 	if err != nil {
 		return nil, fmt.Errorf("starting the scanner: %w", err)
 	}
 	known := map[string]bool{}
+	for _, name := range named {
+		known[name] = true
+	}
 	for _, p := range catalogue.Providers() {
 		for _, name := range p.RealKeys() {
 			known[name] = true

@@ -64,16 +64,18 @@ func (a *app) isolation(f runFlags) (isolate.Config, error) {
 	return c, nil
 }
 
-// ownFiles are keeper's: wherever its data, its keys and its tokens may be.
+// ownFiles are keeper's: wherever its data, its keys and its tokens may be, and the
+// secrets that it takes from files.
 func (a *app) ownFiles(f runFlags) ([]string, error) {
 	c, err := loadConfig(f.config)
 	if err != nil {
 		return nil, err
 	}
-	files := []string{
+	files, _ := c.keyPlaces()
+	files = append(files,
 		f.config, devFolder, a.stateFolder(), a.dataFlag, c.Data, a.env["KEEPER_DATA"], filepath.Dir(a.clientFile("admin.token")),
-		c.AdminTokenFile, a.env["KEEPER_ADMIN_TOKEN_FILE"], c.VaultKeyFile, c.TLS.KeyFile, a.configFolder(), a.cacheFolder(),
-	}
+		a.env["KEEPER_ADMIN_TOKEN_FILE"], a.configFolder(), a.cacheFolder(),
+	)
 	return slices.DeleteFunc(files, func(path string) bool { return path == "" }), nil
 }
 

@@ -84,6 +84,37 @@ func (c Config) checkSecrets() error {
 	return nil
 }
 
+// keyPlaces are the files and the variables that hold the secrets of this keeper's
+// configuration, its own among them.
+func (c Config) keyPlaces() (files, variables []string) {
+	files = []string{c.AdminTokenFile, c.VaultKeyFile, c.TLS.KeyFile}
+	var references []string
+	for _, s := range c.Secrets {
+		references = append(references, s.From)
+	}
+	if b := c.Sources.OpenBao; b != nil {
+		references = append(references, b.Token)
+		if b.AppRole != nil {
+			references = append(references, b.AppRole.SecretID)
+		}
+		if b.Kubernetes != nil {
+			files = append(files, b.Kubernetes.JWTFile)
+		}
+	}
+	for _, s := range c.Audit.Sinks {
+		files = append(files, s.URLFile, s.TokenFile, s.SecretFile)
+	}
+	for _, text := range references {
+		switch kind, name, _ := strings.Cut(text, ":"); kind {
+		case "file":
+			files = append(files, name)
+		case "env":
+			variables = append(variables, name)
+		}
+	}
+	return files, variables
+}
+
 func (c Config) serverSecrets() (all []server.Secret) {
 	for _, s := range c.Secrets {
 		one := server.Secret{Provider: s.Provider, Label: s.Label, From: s.From, Refresh: s.Refresh, Keep: s.Keep, Required: s.Required}
