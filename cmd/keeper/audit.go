@@ -185,6 +185,13 @@ var unshown = []string{
 func (e auditEntry) summary() string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(e.Details)) {
+		var fields map[string]string // of whose token was exchanged, say
+		if json.Unmarshal(e.Details[name], &fields) == nil {
+			for _, field := range slices.Sorted(maps.Keys(fields)) {
+				parts = append(parts, name+"."+field+"="+fields[field])
+			}
+			continue
+		}
 		if value := brief(e.Details[name]); value != "" && !slices.Contains(unshown, name) {
 			parts = append(parts, name+"="+value)
 		}
