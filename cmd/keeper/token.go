@@ -82,8 +82,12 @@ func (c *client) issue(ctx context.Context, agent string, scopes []string, ttl t
 	}
 	stranger := &client{base: c.base, http: c.http} // the secret alone is to count
 	answer, raw, err := stranger.issueBy(ctx, agent, secret, scopes, ttl)
+	var f *failure
 	if err == nil {
 		c.own.Store(&answer)
+	} else if secret == "" && errors.As(err, &f) && f.code == exitUnauthenticated {
+		f.message = fmt.Sprintf("nothing here proves who asks for a token of agent %s: there is no admin token in the data folder and no secret of the agent's; "+
+			"run it where `keeper dev` runs, name keeper's data folder with --data, or set KEEPER_TOKEN or KEEPER_ADMIN_TOKEN", agent)
 	}
 	return answer, raw, err
 }
