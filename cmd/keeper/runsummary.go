@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -154,10 +155,14 @@ func (s *summary) called(e auditEntry, d details) {
 	s.because(e, d.call(e.Provider), why)
 }
 
-// call names a call by its provider, or by its host where no provider has that.
+// call names a call by its provider, or by its host where no provider has that, and a
+// tunnel by both.
 func (d details) call(provider string) string {
 	at := d.Path
-	if provider == "" {
+	switch {
+	case d.Method == http.MethodConnect:
+		at = d.Host
+	case provider == "":
 		at = d.Host + d.Path
 	}
 	return strings.Join(strings.Fields(provider+" "+d.Method+" "+at), " ")
