@@ -26,7 +26,7 @@ type pusher struct {
 func newPusher(t *testing.T, k *keepertest.Keeper, agent string) *pusher {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("the git program is missing")
+		t.Fatal("the git program is missing; these tests need it")
 	}
 	p := &pusher{t: t, keeper: k, dir: t.TempDir(), token: k.Token(t, agent, "github:*")}
 	p.must("clone", "-q", p.keeper.ProxyURL("github")+"/"+keepertest.Repository, ".")

@@ -360,7 +360,7 @@ func baoProblem(what string, err error) *problem {
 	case code == http.StatusNotFound:
 		return &problem{sentence: what + " meets nothing (404); the path of KV version 2 has data/ behind the mount's name", gone: true}
 	case code == http.StatusTooManyRequests:
-		return problemf("%s is limited for now (429)", what)
+		return problemf("%s allows no more calls at present (429)", what)
 	case code == http.StatusServiceUnavailable:
 		return problemf("%s fails: OpenBao is sealed or under maintenance (503)", what)
 	case code != 0:
