@@ -16,6 +16,7 @@ const (
 	// leastTelling is how many digits and capitals a text must have for its words to be
 	// put together: nearly all keys have more, and few paths do.
 	leastTelling = 8
+	leastPiece   = 12      // characters of a host's part that may be a piece of a key
 	spreadBytes  = 2 << 10 // of a text whose words are put together
 	spreadReach  = 256     // of it on each side of where two words meet
 	spreadJoints = 3       // between words that a secret is looked for across
@@ -65,6 +66,44 @@ func withoutWords(text string, hide func(word string) bool) string {
 		text = text[gap[1]:]
 	}
 	return out.String()
+}
+
+// withoutPieces replaces the labels of a host that are a random value, are one together
+// with the label beside them, or have a long part of letters and digits, as a key cut off
+// has. Hosts know no capitals, so few keys are known again in them.
+func (p *Proxy) withoutPieces(host string) string {
+	labels := strings.Split(host, ".")
+	hide := make([]bool, len(labels))
+	last := "" // part of the label before
+	for i, label := range labels {
+		parts := strings.FieldsFunc(label, isDash)
+		if p.isRandom(label) || slices.ContainsFunc(parts, isPiece) {
+			hide[i] = true
+		}
+		if len(parts) == 0 {
+			last = ""
+			continue
+		}
+		if min(len(last), len(parts[0])) >= leastTelling && p.isRandom(last+parts[0]) {
+			hide[i-1], hide[i] = true, true
+		}
+		last = parts[len(parts)-1]
+	}
+	for i := range labels {
+		if hide[i] {
+			labels[i] = masked
+		}
+	}
+	return strings.Join(labels, ".")
+}
+
+func isDash(r rune) bool { return r == '-' || r == '_' || r == ':' }
+
+// isPiece reports whether part may be of a key that is cut off: it is long, and has
+// digits among letters.
+func isPiece(part string) bool {
+	letters := strings.Trim(part, "0123456789")
+	return len(part) >= leastPiece && strings.ContainsAny(letters, "0123456789")
 }
 
 // isTelling reports whether word could be a piece of a key, and is no plain word.

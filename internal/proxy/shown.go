@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -84,15 +85,18 @@ func (p *Proxy) shownProvider(c *call) string {
 	return shorten(c.provider, shownNameBytes)
 }
 
-// shownHost is a host as the log may have it: of one that no provider has by that
-// very name, the rest may be anything.
+// shownHost is a host as the log may have it: of one that no provider has, every part
+// may be a piece of a key.
 func (p *Proxy) shownHost(s policy.Site) string {
 	if s == (policy.Site{}) {
 		return ""
 	}
 	clean, found := p.masked(s.String())
-	if !found {
+	switch {
+	case !found && p.catalogue().Knows(s):
 		clean = p.withoutRandom(clean)
+	case net.ParseIP(s.Name) == nil:
+		clean = p.withoutPieces(clean)
 	}
 	return shorten(clean, shownPathBytes)
 }

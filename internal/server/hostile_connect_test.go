@@ -176,6 +176,20 @@ func TestHostsThatAreSecretsAreInNoLog(t *testing.T) {
 	s.check(t)
 }
 
+// TestUnknownHostsAreNamed has ordinary hosts refused: their operator must know which.
+func TestUnknownHostsAreNamed(t *testing.T) {
+	s := newTheatre(t)
+	for _, host := range []string{
+		"ec2-54-12-101-7.us-west-2.compute.amazonaws.com", "us-east1-docker.pkg.dev", "api2.cursor.sh", "k8s-prod-01.internal:8443",
+		"10.20.30.40:8080", "[fd00::1]:8080", "xn--bcher-kva.example", "registry-1.docker.io", "objectstorage2024.example", "o450123456.ingest.sentry.io",
+	} {
+		got := say(t, dialTo(t, s.URL()), "GET http://"+host+"/ HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("keeper:"+s.token))+"\r\nConnection: close\r\n\r\n")
+		if !strings.Contains(got, "has host "+host) {
+			t.Errorf("got %q, want %s in it", got, host)
+		}
+	}
+}
+
 // TestTunnelsEndWithTheirClientsAndWithKeeper opens many that say nothing, or begin and
 // do not go on.
 func TestTunnelsEndWithTheirClientsAndWithKeeper(t *testing.T) {
