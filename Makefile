@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz faults conformance clients matrix report bench bench-audit soak
+.PHONY: build test race lint fuzz faults vault conformance clients matrix report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -34,6 +34,10 @@ fuzz:
 faults:
 	go vet -tags faults ./cmd/keeper
 	go test -tags faults -count 1 -run 'Disk|Sync' ./cmd/keeper
+
+# Secrets from a real server of HashiCorp Vault, which takes some minutes to build.
+vault:
+	cd internal/source/sourcetest/vaulttest && go test -mod=mod -vet=off -count 1 ./...
 
 # A public suite for HTTP/2 against each listener, beside a bare server.
 conformance:
