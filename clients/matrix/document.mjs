@@ -1,9 +1,10 @@
-// The matrix as a page: docs/clients.md. With --write it is written there.
+// The matrix as a page: docs/clients.md. With --write it and docs/quickstart.md are written.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { clients, columns, modes } from './clients.mjs';
+import { renderQuickStarts } from './quickstart.mjs';
 
 const pinned = JSON.parse(readFileSync(new URL('../package.json', import.meta.url))).devDependencies;
-const page = new URL('../../docs/clients.md', import.meta.url);
+const docs = new URL('../../docs/', import.meta.url);
 
 const intro = `# Clients
 
@@ -43,4 +44,7 @@ export function render() {
   return `${intro}${tables}\n\n## Notes\n\n${notes.map((note, i) => `${i + 1}. ${note[0].toUpperCase()}${note.slice(1)}.`).join('\n')}\n`;
 }
 
-if (process.argv.includes('--write')) writeFileSync(page, render());
+if (process.argv.includes('--write')) {
+  writeFileSync(new URL('clients.md', docs), render());
+  writeFileSync(new URL('quickstart.md', docs), renderQuickStarts());
+}

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { clients, columns, modes } from '../matrix/clients.mjs';
 import { render } from '../matrix/document.mjs';
+import { renderQuickStarts } from '../matrix/quickstart.mjs';
 import { newKey } from '../lib/canary.mjs';
 import { held, run } from '../lib/command.mjs';
 import { start } from '../lib/keeper.mjs';
@@ -15,9 +16,11 @@ const world = await start({
   config: 'providers:\n- {name: mcp, baseURL: "https://mcp.fake.example"}\n',
 });
 
-test('docs/clients.md is what these tests hold', async () => {
-  assert.equal(await readFile(new URL('../../docs/clients.md', import.meta.url), 'utf8'), render(), 'run: clients/run --write');
-});
+for (const [page, text] of [['clients.md', render()], ['quickstart.md', renderQuickStarts()]]) {
+  test(`docs/${page} is what these tests hold`, async () => {
+    assert.equal(await readFile(new URL(`../../docs/${page}`, import.meta.url), 'utf8'), text, 'run: clients/run --write');
+  });
+}
 
 for (const [mode, title] of modes) {
   describe(title, { concurrency: 2 }, () => {
