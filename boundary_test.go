@@ -37,6 +37,7 @@ var forbidden = map[string][]string{
 	"internal/anchor":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/archive":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/ca":           {"internal/"},
+	"internal/dashboard":    {"internal/"},
 	"internal/exception":    slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/exchange":     slices.Concat([]string{"internal/auth", "internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/export":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
