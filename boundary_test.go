@@ -42,6 +42,7 @@ var forbidden = map[string][]string{
 	"internal/exchange":     slices.Concat([]string{"internal/auth", "internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/export":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/witness":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
+	"internal/session":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/sink":         slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/source":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/vault":        {"internal/proxy", "internal/api", "internal/scanner"},

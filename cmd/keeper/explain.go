@@ -247,4 +247,7 @@ var reasons = map[string]string{
 	"redaction_impossible": "a secret in the answer could not be taken out",
 	"agent_gone":           "the agent hung up",
 	"credentials_invalid":  "the agent is unknown or its secret is wrong",
+	"code_invalid":         "the link to sign in was used before, or is too old",
+	"session_ended":        "the session of the dashboard has ended",
+	"token_needed":         "a session of the dashboard may not do that",
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
+	"github.com/superinstance/keeper/internal/session"
 	"github.com/superinstance/keeper/internal/vault"
 )
 
@@ -47,6 +48,12 @@ type Config struct {
 	// many files they went to. Nil: no retention is configured.
 	Archive func(ctx context.Context) (files int, err error)
 	Version string // may be empty
+	// Sessions are the dashboard's.
+	Sessions *session.Book
+	// Dashboard is the files of /dashboard/. Nil: there is none.
+	Dashboard http.Handler
+	// TLS says that browsers reach keeper by TLS although it speaks none itself.
+	TLS bool
 	// Authority is the certificate, in PEM, that clients trust where keeper is their
 	// proxy.
 	Authority []byte
@@ -79,7 +86,11 @@ type API struct {
 	outlets    func() []Outlet
 	sources    func() []Source
 	archive    func(ctx context.Context) (int, error)
-	checks     singleflight.Group // health checks under way
+	sessions   *session.Book
+	dashboard  http.Handler // nil: none
+	tls        bool
+	sameOrigin *http.CrossOriginProtection // of whoever is known by a cookie
+	checks     singleflight.Group          // health checks under way
 	version    string
 	authority  []byte
 	proxy      bool
@@ -108,6 +119,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
 		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		sessions: c.Sessions, dashboard: c.Dashboard, tls: c.TLS, sameOrigin: http.NewCrossOriginProtection(),
 		stopping: make(chan struct{}),
 	}
 	if a.outlets == nil {
@@ -134,7 +146,7 @@ func New(c Config) (*API, error) {
 func (c *Config) check() error {
 	for name, missing := range map[string]bool{
 		"Auth": c.Auth == nil, "Failures": c.Failures == nil, "Catalogue": c.Catalogue == nil,
-		"Vault": c.Vault == nil, "Scanner": c.Scanner == nil, "Exceptions": c.Exceptions == nil, "Audit": c.Audit == nil, "Ready": c.Ready == nil,
+		"Vault": c.Vault == nil, "Scanner": c.Scanner == nil, "Exceptions": c.Exceptions == nil, "Audit": c.Audit == nil, "Ready": c.Ready == nil, "Sessions": c.Sessions == nil,
 	} {
 		if missing {
 			return errors.New("no " + name)
@@ -160,5 +172,5 @@ func (a *API) serve(public bool) (http.Handler, error) {
 	if err := newSurface(a, mux, public).routes(); err != nil {
 		return nil, err
 	}
-	return a.edge(mux), nil
+	return a.edge(mux, public), nil
 }

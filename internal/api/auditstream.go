@@ -16,6 +16,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/export"
+	"github.com/superinstance/keeper/internal/session"
 	"github.com/superinstance/keeper/internal/store"
 )
 
@@ -74,14 +75,19 @@ func (s *surface) tail(ctx context.Context, in *tailInput) (*huma.StreamResponse
 }
 
 // live is ctx for an answer that may take long: it also ends when the caller's token
-// is revoked, or keeper stops.
+// is revoked, its session ends, or keeper stops.
 func (s *surface) live(ctx context.Context) (_ context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	leave := s.auth.Live(callOf(ctx).claims, cancel)
+	c := callOf(ctx)
+	leave := s.auth.Live(c.claims, cancel)
+	over, out := s.stay(c.session)
 	go func() {
+		defer out()
 		select {
 		case <-s.stopping:
 			cancel(errKeeperStops)
+		case <-over:
+			cancel(session.ErrEnded)
 		case <-ctx.Done():
 		}
 	}()

@@ -9,18 +9,19 @@ import (
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/session"
 )
 
-const (
-	byAdmin       = "admin token" // the operator; no agent can have such an id
-	refusalPeriod = 5 * time.Second
-)
+const refusalPeriod = 5 * time.Second
 
 // call is what is known of a request beside what it asks.
 type call struct {
-	route  string // its pattern, which names no one
-	claims auth.Claims
-	oauth  bool // its errors are read by OAuth's clients
+	route   string        // its pattern, which names no one
+	request *http.Request // as it came; nil before a route is found
+	claims  auth.Claims
+	oauth   bool // its errors are read by OAuth's clients
+	// session is the one by whose cookie the caller was known; nil: by a token.
+	session *session.Session
 }
 
 type callKey struct{}
@@ -35,15 +36,28 @@ func withRoute(ctx context.Context, route string, oauth bool) context.Context {
 	return context.WithValue(ctx, callKey{}, call{route: route, oauth: oauth})
 }
 
+func withRequest(ctx context.Context, req *http.Request) context.Context {
+	c := callOf(ctx)
+	c.request = req
+	return context.WithValue(ctx, callKey{}, c)
+}
+
 // withCaller returns the context in which the caller's changes are made: audit
 // entries say who made them.
 func withCaller(ctx context.Context, claims auth.Claims) context.Context {
 	c, origin := callOf(ctx), audit.OriginOf(ctx)
-	c.claims, origin.By = claims, claims.AgentID()
-	if claims.Admin() {
-		origin.By = byAdmin
-	}
+	c.claims, origin.By = claims, claims.By()
 	return audit.WithOrigin(context.WithValue(ctx, callKey{}, c), origin)
+}
+
+// withSession returns the context of a caller who is known by a session.
+func withSession(ctx context.Context, one *session.Session) context.Context {
+	if one == nil {
+		return ctx
+	}
+	c := callOf(ctx)
+	c.session = one
+	return context.WithValue(ctx, callKey{}, c)
 }
 
 // refuse says in the audit log who was refused, in the operator's log why, and

@@ -17,7 +17,7 @@ const requestIDHeader = "Keeper-Request-Id"
 
 // edge is what every request passes first: it gets its id, its answer the
 // headers of every answer, and a browser's request is checked for its origin.
-func (a *API) edge(mux *http.ServeMux) http.Handler {
+func (a *API) edge(mux *http.ServeMux, public bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := audit.NewRequestID()
 		w.Header().Set(requestIDHeader, id)
@@ -32,6 +32,9 @@ func (a *API) edge(mux *http.ServeMux) http.Handler {
 		}
 		if err := a.origins.check(r); err != nil {
 			a.refuse(r.Context(), err).write(watched)
+			return
+		}
+		if !public && a.serveDashboard(watched, r) {
 			return
 		}
 		a.dispatch(mux, watched, r)

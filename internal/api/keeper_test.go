@@ -27,6 +27,7 @@ import (
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/session"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/store/sqlite"
 	"github.com/superinstance/keeper/internal/vault"
@@ -73,6 +74,7 @@ type settings struct {
 	ready        func(context.Context) error
 	catalogue    func() *policy.Catalogue
 	trust        *exchange.Trust
+	tls          bool // ends before keeper
 }
 
 // keeper is a real one, with its store in a folder of the test's own. At its
@@ -144,7 +146,10 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 		must(k.t, err)
 		c.catalogue = func() *policy.Catalogue { return builtin }
 	}
+	sessions, err := session.New(session.Config{Authority: k.auth, Journal: k.audit, Now: c.now, Logger: logger})
+	must(k.t, err)
 	a, err := api.New(api.Config{
+		Sessions: sessions, TLS: c.tls, Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the dashboard") }),
 		Auth: k.auth, Failures: auth.NewFailures(c.failures, c.now), Catalogue: c.catalogue, Vault: held,
 		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile, Authority: []byte("the certificate"),
 		AllowedOrigins: c.origins, Trust: c.trust, Registration: c.registration, Logger: logger, Now: c.now,
@@ -194,7 +199,7 @@ func (a answer) text(field string) string {
 func (a answer) code() string { return a.text("code") }
 
 // call asks the listener that serves all. path is under /api/v1 unless it
-// begins with "/.", and but for the certificate's.
+// begins with "/." or, before the slash, with "!", and but for the certificate's.
 func (k *keeper) call(method, path, token, body string, header ...string) answer {
 	k.t.Helper()
 	return k.send(k.all, method, path, token, body, header...)
@@ -202,7 +207,8 @@ func (k *keeper) call(method, path, token, body string, header ...string) answer
 
 func (k *keeper) send(to *httptest.Server, method, path, token, body string, header ...string) answer {
 	k.t.Helper()
-	if !strings.HasPrefix(path, "/.") && path != "/ca.pem" {
+	path, raw := strings.CutPrefix(path, "!")
+	if !raw && !strings.HasPrefix(path, "/.") && path != "/ca.pem" {
 		path = "/api/v1" + path
 	}
 	req, err := http.NewRequest(method, to.URL+path, strings.NewReader(body))
@@ -217,14 +223,14 @@ func (k *keeper) send(to *httptest.Server, method, path, token, body string, hea
 		}
 		req.Header.Add(header[i], header[i+1])
 	}
-	resp, err := to.Client().Do(req)
+	resp, err := to.Client().Transport.RoundTrip(req) // which follows no redirect
 	must(k.t, err)
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	must(k.t, err)
-	k.Write(raw)
-	a := answer{status: resp.StatusCode, header: resp.Header, raw: string(raw)}
-	json.Unmarshal(raw, &a.body)
+	k.Write(text)
+	a := answer{status: resp.StatusCode, header: resp.Header, raw: string(text)}
+	json.Unmarshal(text, &a.body)
 	return a
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/policy/scope"
+	"github.com/superinstance/keeper/internal/session"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/vault"
 )
@@ -19,6 +20,8 @@ type errorBody struct {
 	Error     string `json:"error" doc:"One sentence that a person can act on"`
 	Code      string `json:"code" doc:"The error in one word, for programs"`
 	RequestID string `json:"requestId" doc:"The id that the audit entries of the call bear"`
+	OIDC      bool   `json:"oidc,omitempty" doc:"Of GET /auth/session: whether an issuer can be asked who it is"`
+	SignInURL string `json:"signInUrl,omitempty" doc:"Of GET /auth/session: where that begins"`
 }
 
 // problem is the answer to a call that was refused or failed. It is the error
@@ -67,6 +70,7 @@ var (
 	errCrossOrigin  = errors.New("cross-origin request")
 	errNotOwn       = errors.New("not the caller's own token")
 	errPanic        = errors.New("panic")
+	errBearer       = errors.New("a session may not do this")
 )
 
 // fieldError refuses a part of a request. It never quotes a value.
@@ -101,6 +105,9 @@ var replies = []struct {
 	{auth.ErrTokenInvalid, reply{http.StatusUnauthorized, "token_invalid", "The token is not one of this keeper's; ask for a new one."}},
 	{auth.ErrTokenExpired, reply{http.StatusUnauthorized, "token_expired", "The token has expired; ask for a new one."}},
 	{auth.ErrTokenRevoked, reply{http.StatusUnauthorized, "token_revoked", "The token is revoked, or its agent is not active; ask the operator."}},
+	{session.ErrCode, reply{http.StatusUnauthorized, "code_invalid", "The sign-in code was used already, has expired, or is none of this keeper's; get another link with keeper login."}},
+	{session.ErrEnded, reply{http.StatusUnauthorized, "session_ended", "The session has ended; sign in again with the link that keeper login prints."}},
+	{errBearer, reply{http.StatusForbidden, "token_needed", "A session cannot make links to sign in; run keeper login, which shows a token."}},
 	{auth.ErrCredentials, reply{http.StatusUnauthorized, "credentials_invalid", "The agent id or the agent secret is wrong."}},
 	{exchange.ErrUnavailable, reply{http.StatusServiceUnavailable, "issuer_unavailable", "The keys of the token's issuer cannot be had now, so the token cannot be checked; try again in a moment."}},
 	{exchange.ErrNoRule, reply{http.StatusUnauthorized, "exchange_denied", "No rule of the operator's lets this token in; he names the claims that may come in under trust."}},
@@ -184,7 +191,7 @@ func badField(field, mend string) reply {
 
 // problem makes the answer that bears the reply.
 func (r reply) problem(requestID string) *problem {
-	p := &problem{status: r.status, headers: http.Header{}, body: errorBody{r.sentence, r.code, requestID}}
+	p := &problem{status: r.status, headers: http.Header{}, body: errorBody{Error: r.sentence, Code: r.code, RequestID: requestID}}
 	switch {
 	case r.status == http.StatusServiceUnavailable || r.code == codeRateLimited:
 		p.headers.Set("Retry-After", "1")

@@ -36,6 +36,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "validateToken", method: post, path: root + "/auth/validate", summary: "Say what a token is good for", guard: stranger, public: true}, s.validate)
 	handle(s, route{id: "revoke", method: post, path: root + "/auth/revoke", summary: "Revoke a token, or all of an agent's", guard: walkIn, public: true}, s.revoke)
 	s.handleExchange()
+	s.handleSessions()
 	handle(s, route{id: "listTokens", method: get, path: root + "/tokens", summary: "List an agent's living tokens", needs: read}, s.tokens)
 
 	handle(s, route{id: "listAgents", method: get, path: root + "/agents", summary: "List the agents", needs: read}, s.agents)

@@ -15,6 +15,7 @@ import (
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/policy/scope"
+	"github.com/superinstance/keeper/internal/session"
 )
 
 // guard says what a route asks of its caller before anything else of the
@@ -24,6 +25,7 @@ type guard int
 const (
 	holder   guard = iota // a token that covers the route's scope
 	walkIn                // a token is looked at where one is sent
+	proven                // a token or a session, whatever it covers
 	stranger              // no token, but an address that has not failed too often
 	anyone                // nothing
 )
@@ -129,9 +131,9 @@ func (s *surface) errorResponse() map[string]*huma.Response {
 func (s *surface) check(r route) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		req, w := humago.Unwrap(hc)
-		ctx := withRoute(hc.Context(), r.method+" "+r.path, r.oauth)
-		claims, err := s.admit(ctx, r, req.Header)
-		ctx = withCaller(ctx, claims)
+		ctx := withRequest(withRoute(hc.Context(), r.method+" "+r.path, r.oauth), req)
+		claims, signedIn, err := s.admit(ctx, r, req)
+		ctx = withCaller(withSession(ctx, signedIn), claims)
 		if err == nil {
 			err = s.checkRequest(w, req, hc.Operation(), r)
 		}
@@ -143,32 +145,37 @@ func (s *surface) check(r route) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-// admit says who is calling. It returns no claims for a caller who shows no
-// token where none is needed.
-func (s *surface) admit(ctx context.Context, r route, h http.Header) (auth.Claims, error) {
-	if r.guard == anyone {
-		return auth.Claims{}, nil
+// admit says who is calling, and by which session where it is by one. It returns no
+// claims for a caller who shows neither where none is needed.
+func (s *surface) admit(ctx context.Context, r route, req *http.Request) (auth.Claims, *session.Session, error) {
+	if r.guard == anyone || r.guard == stranger {
+		return auth.Claims{}, nil, nil
 	}
-	if r.guard == stranger {
-		return auth.Claims{}, nil
-	}
-	raw, err := bearer(h)
+	claims, signedIn, err := s.caller(ctx, req)
 	switch {
 	case err != nil:
-		return auth.Claims{}, err
-	case raw == "" && r.guard == walkIn:
-		return auth.Claims{}, nil
+		return auth.Claims{}, nil, err
+	case !claims.Valid() && r.guard == walkIn:
+		return claims, nil, nil
+	case !claims.Valid():
+		return claims, nil, errTokenMissing
+	case r.guard == holder && !claims.Covers(r.needs):
+		return claims, signedIn, &lackError{r.needs}
+	}
+	return claims, signedIn, nil
+}
+
+// caller is whom the request's token proves or, where it has none, its cookie.
+func (s *surface) caller(ctx context.Context, req *http.Request) (claims auth.Claims, signedIn *session.Session, err error) {
+	raw, err := bearer(req.Header)
+	switch {
+	case err != nil:
+		return auth.Claims{}, nil, err
 	case raw == "":
-		return auth.Claims{}, errTokenMissing
+		return s.bySession(ctx, req)
 	}
-	claims, err := s.auth.Authenticate(ctx, raw)
-	if err != nil {
-		return auth.Claims{}, err
-	}
-	if r.guard == holder && !claims.Covers(r.needs) {
-		return claims, &lackError{r.needs}
-	}
-	return claims, nil
+	claims, err = s.auth.Authenticate(ctx, raw)
+	return claims, nil, err
 }
 
 // bearer returns the token of the Authorization header, or nothing where there

@@ -262,6 +262,27 @@ type TokenIssued struct {
 
 func (e TokenIssued) describe() facts { return facts{"token.issued", e.Agent, "", RiskNormal} }
 
+// SessionStarted says that somebody signed in to the dashboard. Session names the
+// session and opens nothing. How is "link", for a one-time link, or "oidc".
+type SessionStarted struct {
+	Agent     string `json:"-"`
+	Session   string `json:"session"`
+	How       string `json:"how"`
+	ExpiresAt string `json:"expiresAt"` // RFC 3339, UTC
+}
+
+func (e SessionStarted) describe() facts { return facts{"session.started", e.Agent, "", RiskNormal} }
+
+// SessionEnded is the end of a session. Reason is "signed out", "idle", "expired",
+// "revoked" or "replaced".
+type SessionEnded struct {
+	Agent   string `json:"-"`
+	Session string `json:"session"`
+	Reason  string `json:"reason"`
+}
+
+func (e SessionEnded) describe() facts { return facts{"session.ended", e.Agent, "", RiskNormal} }
+
 // TokenRevoked is the end of one token, or of all of an agent's.
 type TokenRevoked struct {
 	Agent string `json:"-"`

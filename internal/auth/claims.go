@@ -1,10 +1,13 @@
 package auth
 
 import (
+	"slices"
 	"time"
 
 	"github.com/superinstance/keeper/internal/policy/scope"
 )
+
+const byAdmin = "admin token"
 
 // Claims says who is calling, and is proof of it: only this package makes one,
 // from a token whose signature, times and standing were checked. The zero
@@ -48,6 +51,15 @@ func (c Claims) Name() string {
 		return ""
 	}
 	return c.token.name
+}
+
+// By is who calls, as audit entries name who made a change: an agent's id, or
+// "admin token", which no agent can be called. Nobody's is empty.
+func (c Claims) By() string {
+	if c.admin {
+		return byAdmin
+	}
+	return c.AgentID()
 }
 
 // JTI is the token's identity; empty for the operator and for nobody.
@@ -103,6 +115,21 @@ func (c Claims) lacking(wanted scope.Set) scope.Set {
 		}
 	}
 	return missing
+}
+
+// InForce are the scopes that the caller covers at this moment: what its token and
+// its agent's grant have in common. The caller must not change the slice.
+func (c Claims) InForce() scope.Set {
+	if c.token == nil {
+		return c.Scopes()
+	}
+	var held scope.Set
+	for _, s := range slices.Concat(c.token.scopes, c.token.agent.state.Load().grant) {
+		if c.Covers(s) && !held.Covers(s) {
+			held = append(slices.DeleteFunc(held, s.Covers), s)
+		}
+	}
+	return held
 }
 
 func (c Claims) mayManage() bool { return c.Covers(scope.Keeper(scope.Write)) }

@@ -61,6 +61,19 @@ func (a *Authority) Authenticate(ctx context.Context, raw string) (Claims, error
 	return a.Verify(ctx, raw)
 }
 
+// Renew returns the claims of a caller who was proven before and is still let in:
+// its token is neither expired nor revoked, its agent active. Errors: ErrTokenInvalid
+// for nobody's, ErrTokenExpired, ErrTokenRevoked.
+func (a *Authority) Renew(c Claims) (Claims, error) {
+	switch {
+	case c.admin:
+		return c, nil
+	case c.token == nil:
+		return Claims{}, ErrTokenInvalid
+	}
+	return a.admit(c.token)
+}
+
 // admit checks what can change after a token was verified.
 func (a *Authority) admit(token *verified) (Claims, error) {
 	now := a.now()

@@ -51,6 +51,8 @@ var kinds = map[string]kind{
 	"token.issued":      {"Token issued", authentication, begin, "authentication"},
 	"token.validated":   {"Token validated", authentication, other, "authentication"},
 	"token.revoked":     {"Token revoked", authentication, end, "authentication"},
+	"session.started":   {"Signed in to the dashboard", authentication, begin, "session"},
+	"session.ended":     {"Signed out of the dashboard", authentication, end, "session"},
 	"agent.registered":  {"Agent registered", accountChange, create, "iam"},
 	"agent.updated":     {"Agent changed", accountChange, update, "iam"},
 	"keeper.started":    {"Keeper started", lifecycle, begin, "process"},

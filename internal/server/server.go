@@ -19,6 +19,7 @@ import (
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/ca"
+	"github.com/superinstance/keeper/internal/dashboard"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/netguard"
@@ -26,6 +27,7 @@ import (
 	"github.com/superinstance/keeper/internal/proxy"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/session"
 	"github.com/superinstance/keeper/internal/source"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/store/sqlite"
@@ -263,15 +265,20 @@ func (s *Server) openTrust(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	watching, stop := context.WithCancel(context.Background())
+	s.inBackground(s.trust.Watch)
+	return nil
+}
+
+// inBackground runs work until keeper stops.
+func (s *Server) inBackground(work func(context.Context)) {
+	working, stop := context.WithCancel(context.Background())
 	var done sync.WaitGroup
-	done.Go(func() { s.trust.Watch(watching) })
+	done.Go(func() { work(working) })
 	s.closers = append(s.closers, func(context.Context) error {
 		stop()
 		done.Wait()
 		return nil
 	})
-	return nil
 }
 
 func (s *Server) openHandlers(context.Context) error {
@@ -303,12 +310,31 @@ func (s *Server) openHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	files, err := dashboard.New()
+	if err != nil {
+		return err
+	}
+	sessions, err := s.openSessions()
+	if err != nil {
+		return err
+	}
 	s.api, err = api.New(api.Config{
+		Sessions: sessions, Dashboard: files, TLS: s.config.TLS.EndsBefore,
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
 		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})
 	return err
+}
+
+// openSessions watches over the dashboard's sessions until keeper stops.
+func (s *Server) openSessions() (*session.Book, error) {
+	sessions, err := session.New(session.Config{Authority: s.auth, Journal: s.log, Logger: s.config.Logger})
+	if err != nil {
+		return nil, err
+	}
+	s.inBackground(sessions.Watch)
+	return sessions, nil
 }
 
 // emptySpool returns the folder for large bodies, without those that an

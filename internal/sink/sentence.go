@@ -76,6 +76,8 @@ var sentences = map[string]func(i *incident) string{
 	"token.issued":     func(i *incident) string { return "A token was issued to " + i.who() + "." },
 	"token.validated":  func(i *incident) string { return "A token of " + i.who() + " was looked at." + i.because() },
 	"token.revoked":    func(i *incident) string { return "A token of " + i.who() + " was revoked." },
+	"session.started":  func(i *incident) string { return "Somebody signed in to the dashboard: " + i.who() + "." },
+	"session.ended":    func(i *incident) string { return "A session of the dashboard ended, of " + i.who() + "." + i.because() },
 	"agent.registered": func(i *incident) string { return "A new agent: " + i.who() + "." },
 	"agent.updated":    func(i *incident) string { return "What " + i.who() + " may do, or its state, was changed." },
 	"keeper.started":   func(*incident) string { return "Keeper started." },
