@@ -83,6 +83,11 @@ func (a *app) introduce(ctx context.Context, s *server.Server, c Config) error {
 	fmt.Fprintf(a.out, "  data     %s\n", c.Data)
 	fmt.Fprintf(a.out, "  secrets  %s\n", firstOf(strings.Join(held, " "), "none yet; add one with: "+ownName()+" secret set openai"+clientFlags(s.URL(), c.Data)))
 	fmt.Fprintf(a.out, "  agent    %s (%s), scopes %s\n", agent.ID, agent.Status, listed(agent.Scopes))
+	signIn, err := admin.link(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "  watch    %s    # once, within %s; then: %s login%s\n", signIn.URL, linkLasts, ownName(), clientFlags(s.AdminURL(), c.Data))
 	fmt.Fprintf(a.out, "\n%s an agent that runs as your own user could read these files; SECURITY.md says how to prevent it.\n", a.paint(yellow, "Note:"))
 	if agent.Status != "active" {
 		_, err := fmt.Fprintf(a.out, "\nThe agent is %s; make it usable again with: %s agent activate %s%s\n", agent.Status, ownName(), devAgent, clientFlags(s.URL(), c.Data))

@@ -40,7 +40,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.caFlag, "ca", "", "PEM `FILE` of the authority of keeper's TLS (default KEEPER_CA; on loopback ca.pem in the data folder)")
 	flags.BoolVar(&a.asJSON, "json", false, "print JSON for scripts instead of a table")
 	root.AddCommand(
-		newDev(a), newServe(a), newDemo(a), newRun(a), newLearn(a),
+		newDev(a), newServe(a), newDemo(a), newLogin(a), newRun(a), newLearn(a),
 		newAgent(a), newToken(a), newSecret(a), newProviders(a), newAudit(a), newExplain(a), newScan(a), newKey(a),
 		newSetup(a), newCredentialHelper(a), newCA(a),
 		newStatus(a), newVersion(a),
