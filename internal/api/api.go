@@ -20,6 +20,7 @@ import (
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
+	"github.com/superinstance/keeper/internal/figures"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/session"
@@ -48,6 +49,8 @@ type Config struct {
 	// many files they went to. Nil: no retention is configured.
 	Archive func(ctx context.Context) (files int, err error)
 	Version string // may be empty
+	// Figures are those of calls.
+	Figures *figures.Figures
 	// Sessions are the dashboard's.
 	Sessions *session.Book
 	// Dashboard is the files of /dashboard/. Nil: there is none.
@@ -86,6 +89,8 @@ type API struct {
 	outlets    func() []Outlet
 	sources    func() []Source
 	archive    func(ctx context.Context) (int, error)
+	figures    *figures.Figures
+	verified   verification
 	sessions   *session.Book
 	dashboard  http.Handler // nil: none
 	tls        bool
@@ -119,7 +124,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
 		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
-		sessions: c.Sessions, dashboard: c.Dashboard, tls: c.TLS, sameOrigin: http.NewCrossOriginProtection(),
+		figures: c.Figures, sessions: c.Sessions, dashboard: c.Dashboard, tls: c.TLS, sameOrigin: http.NewCrossOriginProtection(),
 		stopping: make(chan struct{}),
 	}
 	if a.outlets == nil {
@@ -146,7 +151,7 @@ func New(c Config) (*API, error) {
 func (c *Config) check() error {
 	for name, missing := range map[string]bool{
 		"Auth": c.Auth == nil, "Failures": c.Failures == nil, "Catalogue": c.Catalogue == nil,
-		"Vault": c.Vault == nil, "Scanner": c.Scanner == nil, "Exceptions": c.Exceptions == nil, "Audit": c.Audit == nil, "Ready": c.Ready == nil, "Sessions": c.Sessions == nil,
+		"Vault": c.Vault == nil, "Scanner": c.Scanner == nil, "Exceptions": c.Exceptions == nil, "Audit": c.Audit == nil, "Ready": c.Ready == nil, "Sessions": c.Sessions == nil, "Figures": c.Figures == nil,
 	} {
 		if missing {
 			return errors.New("no " + name)
@@ -164,8 +169,12 @@ func (a *API) Handler() http.Handler { return a.all }
 // /auth/revoke takes an agent's own tokens alone.
 func (a *API) PublicHandler() http.Handler { return a.public }
 
-// Stop ends the streams that would never end by themselves.
-func (a *API) Stop() { a.stopOnce.Do(func() { close(a.stopping) }) }
+// Stop ends the streams that would never end by themselves, and what goes on behind
+// the callers' backs.
+func (a *API) Stop() {
+	a.stopOnce.Do(func() { close(a.stopping) })
+	a.verified.close()
+}
 
 func (a *API) serve(public bool) (http.Handler, error) {
 	mux := http.NewServeMux()

@@ -23,6 +23,7 @@ import (
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
+	"github.com/superinstance/keeper/internal/figures"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/scanner"
@@ -85,6 +86,7 @@ type keeper struct {
 	auth       *auth.Authority
 	audit      *audit.Log
 	exceptions *exception.List
+	figures    *figures.Figures
 	api        *api.API
 	all        *httptest.Server
 	public     *httptest.Server
@@ -127,6 +129,7 @@ func newKeeper(t *testing.T, c settings) *keeper {
 	t.Cleanup(func() {
 		k.all.Close()
 		k.public.Close()
+		k.api.Stop()
 		must(t, errors.Join(k.auth.Close(ctx), k.audit.Close(ctx), db.Close()))
 		k.searchForCanary()
 	})
@@ -146,10 +149,11 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 		must(k.t, err)
 		c.catalogue = func() *policy.Catalogue { return builtin }
 	}
+	k.figures = figures.New(c.now)
 	sessions, err := session.New(session.Config{Authority: k.auth, Journal: k.audit, Now: c.now, Logger: logger})
 	must(k.t, err)
 	a, err := api.New(api.Config{
-		Sessions: sessions, TLS: c.tls, Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the dashboard") }),
+		Figures: k.figures, Sessions: sessions, TLS: c.tls, Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the dashboard") }),
 		Auth: k.auth, Failures: auth.NewFailures(c.failures, c.now), Catalogue: c.catalogue, Vault: held,
 		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile, Authority: []byte("the certificate"),
 		AllowedOrigins: c.origins, Trust: c.trust, Registration: c.registration, Logger: logger, Now: c.now,

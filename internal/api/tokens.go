@@ -1,10 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
@@ -197,7 +201,9 @@ func (s *surface) checkOwn(ctx context.Context, by auth.Claims, r revocation) er
 }
 
 type tokensInput struct {
-	AgentID string `query:"agentId" required:"true"`
+	AgentID string `query:"agentId" doc:"Absent: of all agents"`
+	Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"200" doc:"Of all agents' tokens; one agent's come at once"`
+	Cursor  string `query:"cursor" doc:"nextCursor of the page before"`
 }
 
 type tokenBody struct {
@@ -209,17 +215,71 @@ type tokenBody struct {
 }
 
 type tokensBody struct {
-	Tokens []tokenBody `json:"tokens" nullable:"false"`
+	Tokens     []tokenBody `json:"tokens" nullable:"false" doc:"One agent's in the order of issue, all agents' newest first"`
+	NextCursor string      `json:"nextCursor,omitempty" doc:"Where older ones follow"`
 }
 
 func (s *surface) tokens(ctx context.Context, in *tokensInput) (*output[tokensBody], error) {
+	if in.AgentID != "" && in.Cursor != "" {
+		return nil, &fieldError{"cursor", "one agent's tokens come at once; leave it out"}
+	}
 	tokens, err := s.auth.Tokens(ctx, in.AgentID)
 	if err != nil {
 		return nil, err
 	}
-	body := tokensBody{make([]tokenBody, len(tokens))}
+	body := tokensBody{}
+	if in.AgentID == "" {
+		if tokens, body.NextCursor, err = newestTokens(tokens, in.Cursor, in.Limit); err != nil {
+			return nil, err
+		}
+	}
+	body.Tokens = make([]tokenBody, len(tokens))
 	for i, t := range tokens {
 		body.Tokens[i] = tokenBody{t.JTI, t.AgentID, append([]string{}, t.Scopes...), t.IssuedAt.UTC(), t.ExpiresAt.UTC()}
 	}
 	return &output[tokensBody]{body}, nil
+}
+
+// newestTokens is a page of the tokens, newest first. The cursor is the place of its
+// last one, which may be gone by the time that the next is asked for.
+func newestTokens(tokens []store.Token, cursor string, limit int) (page []store.Token, next string, err error) {
+	slices.Reverse(tokens) // they are in the order of issue, and then of jti
+	if cursor != "" {
+		before, err := readPlace(cursor)
+		if err != nil {
+			return nil, "", err
+		}
+		tokens = slices.DeleteFunc(tokens, func(t store.Token) bool { return tokenPlace(t).compare(before) >= 0 })
+	}
+	if len(tokens) > limit {
+		tokens = tokens[:limit]
+		next = tokenPlace(tokens[limit-1]).cursor()
+	}
+	return tokens, next, nil
+}
+
+// place is where a token stands in the order of issue.
+type place struct {
+	at  int64 // Unix nanoseconds
+	jti string
+}
+
+func tokenPlace(t store.Token) place { return place{t.IssuedAt.UnixNano(), t.JTI} }
+
+func (p place) compare(o place) int {
+	return cmp.Or(cmp.Compare(p.at, o.at), cmp.Compare(p.jti, o.jti))
+}
+
+func (p place) cursor() string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(p.at, 10) + " " + p.jti))
+}
+
+func readPlace(cursor string) (place, error) {
+	text, err := base64.RawURLEncoding.DecodeString(cursor)
+	at, jti, ok := strings.Cut(string(text), " ")
+	n, bad := strconv.ParseInt(at, 10, 64)
+	if err != nil || bad != nil || !ok {
+		return place{}, &fieldError{"cursor", "it must be the nextCursor of an earlier page"}
+	}
+	return place{n, jti}, nil
 }

@@ -238,10 +238,11 @@ func (a *Authority) Agent(id string) (store.Agent, error) {
 	return one.public(), nil
 }
 
-// Tokens returns the agent's tokens that are neither expired nor revoked, or
-// store.ErrNotFound where there is no such agent.
+// Tokens returns the agent's tokens that are neither expired nor revoked, in the order
+// of issue, or store.ErrNotFound where there is no such agent. An empty id stands for
+// all agents.
 func (a *Authority) Tokens(ctx context.Context, agentID string) ([]store.Token, error) {
-	if _, ok := a.agents.find(agentID); !ok {
+	if _, ok := a.agents.find(agentID); !ok && agentID != "" {
 		return nil, unknownAgent()
 	}
 	alive, err := a.store.Tokens(ctx, store.TokenFilter{AgentID: agentID, At: a.now()})

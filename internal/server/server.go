@@ -22,6 +22,7 @@ import (
 	"github.com/superinstance/keeper/internal/dashboard"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
+	"github.com/superinstance/keeper/internal/figures"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
@@ -319,12 +320,19 @@ func (s *Server) openHandlers(context.Context) error {
 		return err
 	}
 	s.api, err = api.New(api.Config{
-		Sessions: sessions, Dashboard: files, TLS: s.config.TLS.EndsBefore,
+		Figures: s.openFigures(), Sessions: sessions, Dashboard: files, TLS: s.config.TLS.EndsBefore,
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
 		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})
 	return err
+}
+
+// openFigures counts the log's calls until keeper stops.
+func (s *Server) openFigures() *figures.Figures {
+	counted := figures.New(nil)
+	s.inBackground(func(ctx context.Context) { counted.Follow(ctx, s.log, s.config.Logger) })
+	return counted
 }
 
 // openSessions watches over the dashboard's sessions until keeper stops.

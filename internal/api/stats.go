@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/superinstance/keeper/internal/figures"
+)
+
+type statsInput struct {
+	Window string `query:"window" enum:"5m,1h,24h" default:"1h"`
+}
+
+// countsBody is how many calls there were.
+type countsBody struct {
+	Calls    int64 `json:"calls" doc:"That were decided on"`
+	Blocked  int64 `json:"blocked" doc:"For a secret in them"`
+	Redacted int64 `json:"redacted" doc:"In whose answers a secret was taken out"`
+	Refused  int64 `json:"refused" doc:"By keeper, for anything but a secret"`
+	Errors   int64 `json:"errors" doc:"That the provider failed at or answered with 5xx, or that were cut"`
+}
+
+type durationsBody struct {
+	P50 *int64 `json:"p50Ms" nullable:"true" doc:"Of whole calls, to a twentieth; null where none ended"`
+	P95 *int64 `json:"p95Ms" nullable:"true"`
+}
+
+type pointBody struct {
+	At time.Time `json:"at" doc:"When the step began"`
+	countsBody
+	durationsBody
+}
+
+type totalsBody struct {
+	countsBody
+	durationsBody
+}
+
+type agentCounts struct {
+	ID string `json:"id"`
+	countsBody
+	LastSeenAt time.Time `json:"lastSeenAt"`
+}
+
+type providerCounts struct {
+	Name string `json:"name"`
+	countsBody
+}
+
+type statsBody struct {
+	Step       int              `json:"step" doc:"Seconds from one point to the next"`
+	Since      time.Time        `json:"since"`
+	Until      time.Time        `json:"until"`
+	KnownSince time.Time        `json:"knownSince,omitzero" doc:"Where keeper started since and has not read all of the window: what is before that is not counted"`
+	Points     []pointBody      `json:"points" nullable:"false" doc:"Oldest first, without gaps; the last step is under way"`
+	Totals     totalsBody       `json:"totals"`
+	Agents     []agentCounts    `json:"agents" nullable:"false" doc:"The ten with the most calls"`
+	Providers  []providerCounts `json:"providers" nullable:"false" doc:"The ten with the most calls"`
+}
+
+func (s *surface) stats(_ context.Context, in *statsInput) (*output[statsBody], error) {
+	i := slices.IndexFunc(figures.Windows, func(w figures.Window) bool { return w.Name == in.Window })
+	read, ok := s.figures.Read(in.Window)
+	if !ok || i < 0 {
+		return nil, &fieldError{"window", "it must be 5m, 1h or 24h"}
+	}
+	body := statsBody{
+		Step: int(figures.Windows[i].Step / time.Second), Since: read.Since.UTC(), Until: read.Until.UTC(),
+		Points: make([]pointBody, len(read.Points)), Totals: totalsBody{countsOf(read.Total), durationsOf(read.TotalTook)},
+		Agents: []agentCounts{}, Providers: []providerCounts{},
+	}
+	if known := s.figures.Known(); known.After(read.Since) {
+		body.KnownSince = known.UTC()
+	}
+	for i, p := range read.Points {
+		body.Points[i] = pointBody{p.At.UTC(), countsOf(p.Counts), durationsOf(p.Durations)}
+	}
+	for _, a := range read.Agents {
+		body.Agents = append(body.Agents, agentCounts{a.Name, countsOf(a.Counts), a.LastSeen.UTC()})
+	}
+	for _, p := range read.Providers {
+		body.Providers = append(body.Providers, providerCounts{p.Name, countsOf(p.Counts)})
+	}
+	return &output[statsBody]{body}, nil
+}
+
+func countsOf(c figures.Counts) countsBody {
+	return countsBody{c.Calls, c.Blocked, c.Redacted, c.Refused, c.Errors}
+}
+
+func durationsOf(d figures.Durations) durationsBody { return durationsBody{d.P50, d.P95} }
