@@ -44,6 +44,7 @@ type Issuer struct {
 	answerKeys http.HandlerFunc // nil: as it should
 	job        map[string]any
 	jobBearer  string
+	signIn     signIn
 }
 
 // New starts an issuer that signs by ES256. It must be closed.
@@ -58,6 +59,8 @@ func start(serve func(http.Handler) *httptest.Server) *Issuer {
 	mux.HandleFunc("GET /.well-known/openid-configuration", i.configuration)
 	mux.HandleFunc("GET /keys", i.keys)
 	mux.HandleFunc("GET /job", i.jobToken)
+	mux.HandleFunc("GET /authorize", i.authorize)
+	mux.HandleFunc("POST /token", i.token)
 	i.server = serve(mux)
 	i.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	i.Rotate(jose.ES256)
@@ -142,7 +145,9 @@ func (i *Issuer) configuration(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "down", http.StatusInternalServerError)
 		return
 	}
-	said := map[string]string{"issuer": i.server.URL, "jwks_uri": i.server.URL + "/keys"}
+	said := map[string]string{"issuer": i.server.URL, "jwks_uri": i.server.URL + "/keys",
+		"authorization_endpoint": i.server.URL + "/authorize?tenant=one", "token_endpoint": i.server.URL + "/token"}
+	maps.Copy(said, i.signIn.configuration)
 	if i.claimed != "" {
 		said["issuer"] = i.claimed
 	}
