@@ -67,6 +67,8 @@ type Config struct {
 	// Trust names issuers whose tokens are exchanged for keeper's, so that their
 	// subjects need no secret.
 	Trust []TrustConfig `yaml:"trust"`
+	// Dashboard is how people get to the dashboard.
+	Dashboard DashboardConfig `yaml:"dashboard"`
 	// Audit is what becomes of the audit log, beside being kept in the data folder.
 	Audit AuditConfig `yaml:"audit"`
 	// AllowedOrigins are web origins that may call keeper from a browser.

@@ -89,6 +89,9 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
 		Version: version(), Logger: logger,
 	}
+	if out.Dashboard, err = c.Dashboard.settings(); err != nil {
+		return server.Config{}, err
+	}
 	if out.Trust, err = issuersOf(c.Trust); err != nil {
 		return server.Config{}, err
 	}

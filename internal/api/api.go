@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -55,6 +56,10 @@ type Config struct {
 	Sessions *session.Book
 	// Dashboard is the files of /dashboard/. Nil: there is none.
 	Dashboard http.Handler
+	// SignIns is who says who people are, that sign in to it. Nil: nobody.
+	SignIns *exchange.RelyingParty
+	// URL is keeper's root as browsers know it. Nil: as each request names it.
+	URL *url.URL
 	// TLS says that browsers reach keeper by TLS although it speaks none itself.
 	TLS bool
 	// Authority is the certificate, in PEM, that clients trust where keeper is their
@@ -93,6 +98,8 @@ type API struct {
 	verified   verification
 	sessions   *session.Book
 	dashboard  http.Handler // nil: none
+	signIns    *exchange.RelyingParty
+	url        *url.URL
 	tls        bool
 	sameOrigin *http.CrossOriginProtection // of whoever is known by a cookie
 	checks     singleflight.Group          // health checks under way
@@ -124,7 +131,7 @@ func New(c Config) (*API, error) {
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
 		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
-		figures: c.Figures, sessions: c.Sessions, dashboard: c.Dashboard, tls: c.TLS, sameOrigin: http.NewCrossOriginProtection(),
+		figures: c.Figures, sessions: c.Sessions, dashboard: c.Dashboard, signIns: c.SignIns, url: c.URL, tls: c.TLS || c.URL != nil && c.URL.Scheme == "https", sameOrigin: http.NewCrossOriginProtection(),
 		stopping: make(chan struct{}),
 	}
 	if a.outlets == nil {

@@ -31,6 +31,8 @@ var contract = []struct {
 	{"POST", "/auth/session", "-", `{"code":"c"}`, 1 << 20, false},
 	{"GET", "/auth/session", "-", "", 0, false},
 	{"DELETE", "/auth/session", "-", "", 0, false},
+	{"GET", "/auth/oidc/start", "-", "", 0, false},
+	{"GET", "/auth/oidc/callback", "-", "", 0, false},
 	{"GET", "/tokens", "keeper:read", "", 0, false},
 	{"GET", "/stats", "keeper:read", "", 0, false},
 	{"GET", "/audit/facets", "keeper:audit", "", 0, false},

@@ -76,6 +76,7 @@ type settings struct {
 	catalogue    func() *policy.Catalogue
 	trust        *exchange.Trust
 	tls          bool // ends before keeper
+	signIns      *exchange.RelyingParty
 }
 
 // keeper is a real one, with its store in a folder of the test's own. At its
@@ -153,7 +154,7 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 	sessions, err := session.New(session.Config{Authority: k.auth, Journal: k.audit, Now: c.now, Logger: logger})
 	must(k.t, err)
 	a, err := api.New(api.Config{
-		Figures: k.figures, Sessions: sessions, TLS: c.tls, Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the dashboard") }),
+		Figures: k.figures, Sessions: sessions, TLS: c.tls, SignIns: c.signIns, Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the dashboard") }),
 		Auth: k.auth, Failures: auth.NewFailures(c.failures, c.now), Catalogue: c.catalogue, Vault: held,
 		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile, Authority: []byte("the certificate"),
 		AllowedOrigins: c.origins, Trust: c.trust, Registration: c.registration, Logger: logger, Now: c.now,

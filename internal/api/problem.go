@@ -70,6 +70,8 @@ var (
 	errCrossOrigin  = errors.New("cross-origin request")
 	errNotOwn       = errors.New("not the caller's own token")
 	errPanic        = errors.New("panic")
+	errSignIn       = errors.New("sign-in failed")
+	errDenied       = errors.New("sign-in denied")
 	errBearer       = errors.New("a session may not do this")
 )
 
@@ -107,6 +109,8 @@ var replies = []struct {
 	{auth.ErrTokenRevoked, reply{http.StatusUnauthorized, "token_revoked", "The token is revoked, or its agent is not active; ask the operator."}},
 	{session.ErrCode, reply{http.StatusUnauthorized, "code_invalid", "The sign-in code was used already, has expired, or is none of this keeper's; get another link with keeper login."}},
 	{session.ErrEnded, reply{http.StatusUnauthorized, "session_ended", "The session has ended; sign in again with the link that keeper login prints."}},
+	{errSignIn, reply{http.StatusUnauthorized, "signin_failed", "The issuer did not say who you are, or not to this browser; sign in again."}},
+	{errDenied, reply{http.StatusForbidden, "signin_denied", "No rule of the operator's lets you sign in; he names the claims that may under dashboard.oidc."}},
 	{errBearer, reply{http.StatusForbidden, "token_needed", "A session cannot make links to sign in; run keeper login, which shows a token."}},
 	{auth.ErrCredentials, reply{http.StatusUnauthorized, "credentials_invalid", "The agent id or the agent secret is wrong."}},
 	{exchange.ErrUnavailable, reply{http.StatusServiceUnavailable, "issuer_unavailable", "The keys of the token's issuer cannot be had now, so the token cannot be checked; try again in a moment."}},

@@ -28,6 +28,7 @@ const (
 func (s *surface) handleSessions() {
 	handle(s, route{id: "signInLink", method: post, path: root + "/auth/link", summary: "Make a link by which a browser signs in once, as the caller", needs: scope.Keeper(scope.Read)}, s.link)
 	handle(s, route{id: "signIn", method: post, path: sessionPath, summary: "Sign in by a link's code", guard: stranger}, s.signIn)
+	s.handleOIDC()
 	handle(s, route{id: "session", method: get, path: sessionPath, summary: "Who is signed in", guard: anyone}, s.session)
 	handle(s, route{id: "signOut", method: remove, path: sessionPath, summary: "Sign out", guard: anyone}, s.signOut)
 }
@@ -56,9 +57,13 @@ func (s *surface) link(ctx context.Context, _ *struct{}) (*output[linkBody], err
 
 var hostPort = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 
-// base is keeper's root, by the address that the caller reached it at: no other is
-// known to lead here from where the caller is.
+// base is keeper's root: as the operator says or, where he does not, by the address that
+// the caller reached it at, since no other is known to lead here from where the caller is.
 func (s *surface) base(r *http.Request) (*url.URL, error) {
+	if s.url != nil {
+		base := *s.url
+		return &base, nil
+	}
 	if !hostPort.MatchString(r.Host) {
 		return nil, &fieldError{"Host", "it must be the name or address that keeper was reached at"}
 	}
@@ -118,7 +123,7 @@ func (s *surface) signedInAs(claims auth.Claims, expiresAt time.Time) sessionBod
 	if name == "" {
 		name = claims.By()
 	}
-	body := sessionBody{Name: name, Scopes: claims.InForce().Strings(), OIDC: false}
+	body := sessionBody{Name: name, Scopes: claims.InForce().Strings(), OIDC: s.signIns != nil}
 	if !expiresAt.IsZero() {
 		body.ExpiresAt = expiresAt.UTC()
 	}
@@ -133,13 +138,21 @@ func (s *surface) session(ctx context.Context, _ *struct{}) (*output[sessionBody
 		err = errTokenMissing
 	}
 	if err != nil {
-		return nil, s.refuse(ctx, err)
+		return nil, s.waysIn(s.refuse(ctx, err))
 	}
 	expiresAt := claims.ExpiresAt()
 	if signedIn != nil {
 		expiresAt = signedIn.ExpiresAt()
 	}
 	return &output[sessionBody]{s.signedInAs(claims, expiresAt)}, nil
+}
+
+// waysIn adds to a refusal how else one can sign in.
+func (s *surface) waysIn(p *problem) *problem {
+	if s.signIns != nil && p.status == http.StatusUnauthorized {
+		p.body.OIDC, p.body.SignInURL = true, startPath
+	}
+	return p
 }
 
 type signedOut struct {

@@ -40,6 +40,7 @@ type route struct {
 	needs   scope.Scope // what a holder's token must cover; the zero Scope is covered by none
 	public  bool        // agents need it: it is served on their listener too
 	limit   int64       // of the body in bytes; zero: bodyLimit
+	foreign bool        // others write its query, who may add to it
 	oauth   bool        // it takes a form and answers errors as OAuth's clients read them
 }
 
@@ -195,8 +196,10 @@ func bearer(h http.Header) (string, error) {
 // checkRequest refuses what the route does not describe, and leaves the body to
 // be read once more.
 func (s *surface) checkRequest(w http.ResponseWriter, req *http.Request, op *huma.Operation, r route) error {
-	if err := s.schemas.checkQuery(req.URL.RawQuery, op.Parameters); err != nil {
-		return err
+	if !r.foreign {
+		if err := s.schemas.checkQuery(req.URL.RawQuery, op.Parameters); err != nil {
+			return err
+		}
 	}
 	if r.oauth && !isForm(req.Header) {
 		return &fieldError{"Content-Type", "it must be " + formType}

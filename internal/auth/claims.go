@@ -14,9 +14,21 @@ const byAdmin = "admin token"
 // Claims is nobody, and is refused everywhere. A Claims is immutable, but for
 // Covers, which follows the agent's grant; it is safe for concurrent use.
 type Claims struct {
-	token *verified // nil for the operator
-	admin bool      // the static admin token was shown
+	token  *verified // nil for the operator and for people
+	admin  bool      // the static admin token was shown
+	person *person   // nil unless an issuer said who it is
 }
+
+// person is somebody who signed in to the dashboard by an issuer. It is immutable.
+type person struct {
+	name      string
+	scopes    scope.Set
+	expiresAt time.Time
+}
+
+// personPrefix begins the name of whoever an issuer vouched for, where entries say who
+// did something: no agent is called so.
+const personPrefix = "oidc:"
 
 // verified is what one raw token was found to say. It is immutable.
 type verified struct {
@@ -30,13 +42,13 @@ type verified struct {
 }
 
 // Valid reports whether c says who is calling.
-func (c Claims) Valid() bool { return c.token != nil || c.admin }
+func (c Claims) Valid() bool { return c.token != nil || c.admin || c.person != nil }
 
 // Admin reports whether the caller showed the static admin token. Such a caller
 // is no agent: AgentID and JTI are empty.
 func (c Claims) Admin() bool { return c.admin }
 
-// AgentID is the calling agent's id; empty for the operator and for nobody.
+// AgentID is the calling agent's id; empty for the operator, for people and for nobody.
 func (c Claims) AgentID() string {
 	if c.token == nil {
 		return ""
@@ -44,20 +56,26 @@ func (c Claims) AgentID() string {
 	return c.token.agent.id
 }
 
-// Name is the agent's name as the token states it; empty for the operator and
-// for nobody.
+// Name is the agent's name as the token states it, or the person's; empty for the
+// operator and for nobody.
 func (c Claims) Name() string {
-	if c.token == nil {
+	switch {
+	case c.person != nil:
+		return c.person.name
+	case c.token == nil:
 		return ""
 	}
 	return c.token.name
 }
 
-// By is who calls, as audit entries name who made a change: an agent's id, or
-// "admin token", which no agent can be called. Nobody's is empty.
+// By is who calls, as audit entries name who made a change: an agent's id, or "admin
+// token" or "oidc:" and a person's name, which no agent can be called. Nobody's is empty.
 func (c Claims) By() string {
-	if c.admin {
+	switch {
+	case c.admin:
 		return byAdmin
+	case c.person != nil:
+		return personPrefix + c.person.name
 	}
 	return c.AgentID()
 }
@@ -77,6 +95,8 @@ func (c Claims) Scopes() scope.Set {
 	switch {
 	case c.admin:
 		return everything()
+	case c.person != nil:
+		return c.person.scopes
 	case c.token != nil:
 		return c.token.scopes
 	default:
@@ -84,9 +104,13 @@ func (c Claims) Scopes() scope.Set {
 	}
 }
 
-// ExpiresAt is when the token ends; zero for the operator and for nobody.
+// ExpiresAt is when the token ends, or the issuer is to be asked again; zero for the
+// operator and for nobody.
 func (c Claims) ExpiresAt() time.Time {
-	if c.token == nil {
+	switch {
+	case c.person != nil:
+		return c.person.expiresAt
+	case c.token == nil:
 		return time.Time{}
 	}
 	return c.token.expiresAt
@@ -94,11 +118,13 @@ func (c Claims) ExpiresAt() time.Time {
 
 // Covers reports whether the caller may do s now: the token covers it, and so
 // does the grant of its agent, which is active, at this moment. The operator
-// covers everything, nobody nothing.
+// covers everything, a person what the rule says, nobody nothing.
 func (c Claims) Covers(s scope.Scope) bool {
 	switch {
 	case c.admin:
 		return everything().Covers(s)
+	case c.person != nil:
+		return c.person.scopes.Covers(s)
 	case c.token == nil:
 		return false
 	}

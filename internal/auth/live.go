@@ -12,10 +12,11 @@ import (
 // must be called, and may be more than once. cancel is never called twice for
 // one revocation, and may still be running when done returns.
 //
-// The operator's calls are never cut; nobody's are cut with ErrTokenInvalid.
+// The operator's calls and people's are never cut; nobody's are cut with
+// ErrTokenInvalid.
 func (a *Authority) Live(c Claims, cancel context.CancelCauseFunc) (done func()) {
 	switch {
-	case c.admin:
+	case c.admin, c.person != nil:
 		return func() {}
 	case c.token == nil:
 		cancel(ErrTokenInvalid)

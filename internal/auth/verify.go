@@ -68,6 +68,10 @@ func (a *Authority) Renew(c Claims) (Claims, error) {
 	switch {
 	case c.admin:
 		return c, nil
+	case c.person != nil && !a.now().Before(c.person.expiresAt):
+		return Claims{}, ErrTokenExpired
+	case c.person != nil:
+		return c, nil
 	case c.token == nil:
 		return Claims{}, ErrTokenInvalid
 	}

@@ -103,6 +103,9 @@ type Config struct {
 	// Trust is the issuers whose tokens are exchanged for keeper's.
 	Trust []exchange.Issuer
 
+	// Dashboard is how people get to the dashboard.
+	Dashboard Dashboard
+
 	// Audit is what becomes of the audit log.
 	Audit Audit
 	// AcceptStore starts keeper although rows of the store are not what the audit
@@ -124,6 +127,16 @@ type Forward struct {
 	// 4.2.1.10), so that its key would be good for nothing else. Where these change,
 	// so does its certificate.
 	Closed bool
+}
+
+// Dashboard says how people get to it. The zero Dashboard is for those who have a
+// token: keeper makes links to sign in of it.
+type Dashboard struct {
+	// URL is keeper's root as browsers know it, "https://host". Empty: the address that
+	// each request names.
+	URL string
+	// OIDC is an issuer that says who people are. Nil: none.
+	OIDC *exchange.SignIn
 }
 
 // TLS says how the connections of agents are protected. The zero TLS protects

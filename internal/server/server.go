@@ -19,16 +19,13 @@ import (
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/ca"
-	"github.com/superinstance/keeper/internal/dashboard"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
-	"github.com/superinstance/keeper/internal/figures"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/secret"
-	"github.com/superinstance/keeper/internal/session"
 	"github.com/superinstance/keeper/internal/source"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/store/sqlite"
@@ -311,38 +308,17 @@ func (s *Server) openHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := dashboard.New()
-	if err != nil {
-		return err
-	}
-	sessions, err := s.openSessions()
+	d, err := s.openDashboard()
 	if err != nil {
 		return err
 	}
 	s.api, err = api.New(api.Config{
-		Figures: s.openFigures(), Sessions: sessions, Dashboard: files, TLS: s.config.TLS.EndsBefore,
+		Figures: s.openFigures(), Sessions: d.sessions, Dashboard: d.files, SignIns: d.signIns, URL: d.url, TLS: s.config.TLS.EndsBefore,
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
 		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 	})
 	return err
-}
-
-// openFigures counts the log's calls until keeper stops.
-func (s *Server) openFigures() *figures.Figures {
-	counted := figures.New(nil)
-	s.inBackground(func(ctx context.Context) { counted.Follow(ctx, s.log, s.config.Logger) })
-	return counted
-}
-
-// openSessions watches over the dashboard's sessions until keeper stops.
-func (s *Server) openSessions() (*session.Book, error) {
-	sessions, err := session.New(session.Config{Authority: s.auth, Journal: s.log, Logger: s.config.Logger})
-	if err != nil {
-		return nil, err
-	}
-	s.inBackground(sessions.Watch)
-	return sessions, nil
 }
 
 // emptySpool returns the folder for large bodies, without those that an

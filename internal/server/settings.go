@@ -34,6 +34,7 @@ func (c Config) settings() map[string]any {
 		"scan":        c.ScanActions,
 		"scanRules":   c.ScanRules,
 		"trust":       c.Trust,
+		"dashboard":   c.Dashboard,
 		"origins":     c.AllowedOrigins,
 		"checkpoints": []int64{int64(c.Audit.CheckpointEntries), int64(c.Audit.CheckpointInterval)},
 		"witnesses":   [][]string{c.Audit.WitnessFiles, c.Audit.WitnessURLs},
