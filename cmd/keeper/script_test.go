@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	cryptorand "crypto/rand"
 	"crypto/tls"
 	"database/sql"
 	"encoding/json"
@@ -51,7 +52,7 @@ func TestScripts(t *testing.T) {
 			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile, "shows": awaitText,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
-			"shielded": shielded, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject,
+			"shielded": shielded, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn,
 		},
 	})
 }
@@ -324,6 +325,15 @@ func startIssuer(ts *testscript.TestScript, _ bool, args []string) {
 func writeSubject(ts *testscript.TestScript, _ bool, args []string) {
 	i := *ts.Value(issuerKey{}).(**exchangetest.Issuer)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(i.Token(time.Now(), claimsOf(args[1:]))+"\n"), 0o600))
+}
+
+// person SECRETFILE CLAIM=VALUE...: whoever goes to the issuer next signs in as somebody of
+// the claims, for the client keeper, whose secret is written to the file.
+func signsIn(ts *testscript.TestScript, _ bool, args []string) {
+	i, secret := *ts.Value(issuerKey{}).(**exchangetest.Issuer), cryptorand.Text()
+	i.Client("keeper", secret)
+	i.Person(claimsOf(args[1:]))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(secret+"\n"), 0o600))
 }
 
 func claimsOf(args []string) map[string]any {
