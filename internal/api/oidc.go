@@ -23,13 +23,12 @@ const (
 var flowCookie = cookieNames{"keeper_signin", "__Host-keeper_signin"}
 
 func (s *surface) handleOIDC() {
-	handle(s, route{id: "signInAtIssuer", method: get, path: startPath, summary: "Lead a browser to the issuer that says who people are", guard: anyone}, s.startOIDC)
-	handle(s, route{id: "signInFromIssuer", method: get, path: callbackPath, summary: "Where the issuer leads the browser back to", guard: anyone, foreign: true}, s.endOIDC)
+	handle(s, route{id: "signInAtIssuer", method: get, path: startPath, summary: "Lead a browser to the issuer that says who people are", guard: anyone, status: http.StatusFound}, s.startOIDC)
+	handle(s, route{id: "signInFromIssuer", method: get, path: callbackPath, summary: "Where the issuer leads the browser back to", guard: anyone, foreign: true, status: http.StatusFound}, s.endOIDC)
 }
 
 // redirect leads a browser on.
 type redirect struct {
-	Status    int
 	Location  string   `header:"Location"`
 	SetCookie []string `header:"Set-Cookie"`
 }
@@ -48,7 +47,7 @@ func (s *surface) startOIDC(ctx context.Context, _ *struct{}) (*redirect, error)
 	if err != nil {
 		return s.notSignedIn(ctx, err), nil
 	}
-	return &redirect{http.StatusFound, at, []string{s.newFlowCookie(r, flow, flowSeconds)}}, nil
+	return &redirect{at, []string{s.newFlowCookie(r, flow, flowSeconds)}}, nil
 }
 
 func (s *surface) callback(r *http.Request) (string, error) {
@@ -115,7 +114,7 @@ func (s *surface) endOIDC(ctx context.Context, in *callbackInput) (*redirect, er
 	if err != nil {
 		return nil, err
 	}
-	return &redirect{http.StatusFound, dashboardPath, []string{begun.SetCookie, s.newFlowCookie(r, exchange.Flow{}, -1)}}, nil
+	return &redirect{dashboardPath, []string{begun.SetCookie, s.newFlowCookie(r, exchange.Flow{}, -1)}}, nil
 }
 
 // notSignedIn records the refusal and leads to the dashboard, which shows its code.
@@ -131,7 +130,7 @@ func (s *surface) notSignedIn(ctx context.Context, err error) *redirect {
 	}
 	p := s.refuse(ctx, err)
 	at := url.URL{Path: dashboardPath, Fragment: "error=" + p.body.Code}
-	return &redirect{http.StatusFound, at.String(), []string{s.newFlowCookie(callOf(ctx).request, exchange.Flow{}, -1)}}
+	return &redirect{at.String(), []string{s.newFlowCookie(callOf(ctx).request, exchange.Flow{}, -1)}}
 }
 
 // unshown is an error for the operator's log, whose kind tells the caller nothing.

@@ -53,7 +53,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "audit", method: get, path: root + "/audit", summary: "Read the audit log", needs: scope.Keeper(scope.Audit)}, s.entries)
 	handle(s, route{id: "auditFacets", method: get, path: root + "/audit/facets", summary: "What the newest entries that match are of", needs: scope.Keeper(scope.Audit)}, s.facets)
 	handle(s, route{id: "auditVerification", method: get, path: root + "/audit/verification", summary: "How far the log is signed, and whether it was gone through", needs: scope.Keeper(scope.Audit)}, s.verification)
-	handle(s, route{id: "verifyAudit", method: post, path: root + "/audit/verification", summary: "Go through the log in the background, and hold it against what was signed", needs: scope.Keeper(scope.Audit)}, s.verify)
+	handle(s, route{id: "verifyAudit", method: post, path: root + "/audit/verification", summary: "Go through the log in the background, and hold it against what was signed", needs: scope.Keeper(scope.Audit), status: http.StatusAccepted}, s.verify)
 	handle(s, route{id: "auditTail", method: get, path: root + "/audit/tail", summary: "The audit log as it grows: an event stream of entries", needs: scope.Keeper(scope.Audit)}, s.tail)
 	handle(s, route{id: "auditExport", method: get, path: root + "/audit/export", summary: "The audit log as a file, oldest entry first", needs: scope.Keeper(scope.Audit)}, s.export)
 	handle(s, route{id: "auditExportProof", method: get, path: root + "/audit/export/proof", summary: "What proves an export in NDJSON without filters", needs: scope.Keeper(scope.Audit)}, s.exportProof)

@@ -12,8 +12,8 @@ type statsInput struct {
 	Window string `query:"window" enum:"5m,1h,24h" default:"1h"`
 }
 
-// countsBody is how many calls there were.
-type countsBody struct {
+// CallCounts are how many calls there were.
+type CallCounts struct {
 	Calls    int64 `json:"calls" doc:"That were decided on"`
 	Blocked  int64 `json:"blocked" doc:"For a secret in them"`
 	Redacted int64 `json:"redacted" doc:"In whose answers a secret was taken out"`
@@ -21,31 +21,32 @@ type countsBody struct {
 	Errors   int64 `json:"errors" doc:"That the provider failed at or answered with 5xx, or that were cut"`
 }
 
-type durationsBody struct {
+// CallDurations are how long calls took.
+type CallDurations struct {
 	P50 *int64 `json:"p50Ms" nullable:"true" doc:"Of whole calls, to a twentieth; null where none ended"`
 	P95 *int64 `json:"p95Ms" nullable:"true"`
 }
 
 type pointBody struct {
 	At time.Time `json:"at" doc:"When the step began"`
-	countsBody
-	durationsBody
+	CallCounts
+	CallDurations
 }
 
 type totalsBody struct {
-	countsBody
-	durationsBody
+	CallCounts
+	CallDurations
 }
 
 type agentCounts struct {
 	ID string `json:"id"`
-	countsBody
+	CallCounts
 	LastSeenAt time.Time `json:"lastSeenAt"`
 }
 
 type providerCounts struct {
 	Name string `json:"name"`
-	countsBody
+	CallCounts
 }
 
 type statsBody struct {
@@ -85,8 +86,8 @@ func (s *surface) stats(_ context.Context, in *statsInput) (*output[statsBody], 
 	return &output[statsBody]{body}, nil
 }
 
-func countsOf(c figures.Counts) countsBody {
-	return countsBody{c.Calls, c.Blocked, c.Redacted, c.Refused, c.Errors}
+func countsOf(c figures.Counts) CallCounts {
+	return CallCounts{c.Calls, c.Blocked, c.Redacted, c.Refused, c.Errors}
 }
 
-func durationsOf(d figures.Durations) durationsBody { return durationsBody{d.P50, d.P95} }
+func durationsOf(d figures.Durations) CallDurations { return CallDurations{d.P50, d.P95} }

@@ -40,6 +40,7 @@ type route struct {
 	needs   scope.Scope // what a holder's token must cover; the zero Scope is covered by none
 	public  bool        // agents need it: it is served on their listener too
 	limit   int64       // of the body in bytes; zero: bodyLimit
+	status  int         // of its answer; zero: 200
 	foreign bool        // others write its query, who may add to it
 	oauth   bool        // it takes a form and answers errors as OAuth's clients read them
 }
@@ -94,7 +95,7 @@ func handle[I, O any](s *surface, r route, serve func(ctx context.Context, in *I
 		return
 	}
 	operation := huma.Operation{
-		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary,
+		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary, DefaultStatus: r.status,
 		Middlewares: huma.Middlewares{s.check(r)}, MaxBodyBytes: -1, BodyReadTimeout: -1,
 		SkipValidateBody: true, SkipValidateParams: true, Responses: s.errorResponse(),
 	}

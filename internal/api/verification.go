@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -74,29 +73,20 @@ type verificationBody struct {
 	Examined       int64     `json:"examined,omitempty" doc:"How many of them so far"`
 }
 
-type verificationOutput struct {
-	Status int
-	Body   verificationBody
-}
-
-func (s *surface) verification(ctx context.Context, _ *struct{}) (*verificationOutput, error) {
+func (s *surface) verification(ctx context.Context, _ *struct{}) (*output[verificationBody], error) {
 	body, err := s.verificationNow(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &verificationOutput{http.StatusOK, body}, nil
+	return &output[verificationBody]{body}, nil
 }
 
 // verify starts a run, unless one is under way.
-func (s *surface) verify(ctx context.Context, _ *struct{}) (*verificationOutput, error) {
+func (s *surface) verify(ctx context.Context, in *struct{}) (*output[verificationBody], error) {
 	if s.verified.begin() {
 		go s.goThroughLog()
 	}
-	body, err := s.verificationNow(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &verificationOutput{http.StatusAccepted, body}, nil
+	return s.verification(ctx, in)
 }
 
 func (s *surface) verificationNow(ctx context.Context) (body verificationBody, err error) {
