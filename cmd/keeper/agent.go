@@ -59,11 +59,14 @@ func newAgentList(a *app) *cobra.Command {
 }
 
 func (a *app) agentTable(agents []agentInfo) error {
-	rows := make([][]string, len(agents))
+	rows := make([][]any, len(agents))
 	for i, one := range agents {
-		rows[i] = []string{one.ID, one.Name, one.Status, strings.Join(one.Scopes, " "), when(one.LastSeenAt)}
+		rows[i] = []any{one.ID, one.Name, one.Status, strings.Join(one.Scopes, " "), one.LastSeenAt, one.GitHubUser, one.CreatedAt}
 	}
-	return table(a.out, []string{"AGENT", "NAME", "STATUS", "SCOPES", "LAST SEEN"}, rows)
+	return a.table([]column{
+		{name: "AGENT", whole: true}, {name: "NAME"}, {name: "STATUS", colours: statusColours}, {name: "SCOPES"}, {name: "LAST SEEN"},
+		{name: "GITHUB USER", wide: true}, {name: "CREATED", wide: true},
+	}, rows)
 }
 
 func newAgentAdd(a *app) *cobra.Command {
@@ -135,9 +138,9 @@ func newAgentShow(a *app) *cobra.Command {
 				return noAgent(err, args[0])
 			}
 			return a.show(one.raw, func() error {
-				return table(a.out, []string{"FIELD", "VALUE"}, [][]string{
+				return a.fields([][]any{
 					{"agent", one.ID}, {"name", one.Name}, {"github user", one.GitHubUser}, {"status", one.Status},
-					{"scopes", strings.Join(one.Scopes, " ")}, {"created", when(one.CreatedAt)}, {"last seen", when(one.LastSeenAt)},
+					{"scopes", strings.Join(one.Scopes, " ")}, {"created", one.CreatedAt}, {"last seen", one.LastSeenAt},
 				})
 			})
 		},

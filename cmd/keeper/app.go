@@ -26,6 +26,7 @@ type app struct {
 	dataFlag string
 	caFlag   string
 	asJSON   bool
+	wide     bool
 
 	acceptStore bool     // of keeper serve
 	taken       []string // variables that the configuration's secrets come from

@@ -168,11 +168,14 @@ func moment(flag, text string, now time.Time) (string, error) {
 }
 
 func (a *app) auditTable(entries []auditEntry) error {
-	rows := make([][]string, len(entries))
+	rows := make([][]any, len(entries))
 	for i, e := range entries {
-		rows[i] = []string{when(e.Timestamp), strconv.Itoa(e.Risk), e.Event, e.AgentID, e.Provider, e.summary()}
+		rows[i] = []any{e.ID, e.Timestamp, e.Risk, e.Event, e.AgentID, e.Provider, e.RequestID, e.details(a.wide)}
 	}
-	return table(a.out, []string{"TIME", "RISK", "EVENT", "AGENT", "PROVIDER", "DETAILS"}, rows)
+	return a.table([]column{
+		{name: "ID", wide: true}, {name: "TIME"}, {name: "RISK", colours: riskColours}, {name: "EVENT", whole: true}, {name: "AGENT"}, {name: "PROVIDER"},
+		{name: "REQUEST", wide: true}, {name: "DETAILS"},
+	}, rows)
 }
 
 // unshown are the details that a table leaves out: they fill a line, and JSON
@@ -181,8 +184,11 @@ var unshown = []string{
 	"carriers", "durationMs", "expiresAt", "jti", "mode", "objects", "requestBytes", "responseBytes", "source",
 }
 
-// summary is the entry's details on one line.
-func (e auditEntry) summary() string {
+// summary is what to know of the entry's details, on one line.
+func (e auditEntry) summary() string { return e.details(false) }
+
+// details are those that fit a line, or all.
+func (e auditEntry) details(all bool) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(e.Details)) {
 		var fields map[string]string // of whose token was exchanged, say
@@ -192,7 +198,7 @@ func (e auditEntry) summary() string {
 			}
 			continue
 		}
-		if value := brief(e.Details[name]); value != "" && !slices.Contains(unshown, name) {
+		if value := brief(e.Details[name]); value != "" && (all || !slices.Contains(unshown, name)) {
 			parts = append(parts, name+"="+value)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clipperhouse/displaywidth"
 	"github.com/spf13/cobra"
 )
 
@@ -182,7 +183,14 @@ func (t *tailing) line(e auditEntry) error {
 		_, err = fmt.Fprintln(t.out, escapeJSON(string(b)))
 		return err
 	}
-	_, err := fmt.Fprintf(t.out, "%s  %d  %-16s  %-16s  %-10s  %s\n", when(e.Timestamp), e.Risk, printable(e.Event),
-		firstOf(printable(e.AgentID), "-"), firstOf(printable(e.Provider), "-"), printable(e.summary()))
+	text := fmt.Sprintf("%s  %d  %-16s  %-16s  %-10s  %s", when(e.Timestamp), e.Risk, printable(e.Event),
+		firstOf(printable(e.AgentID), "-"), firstOf(printable(e.Provider), "-"), printable(e.details(t.wide)))
+	if room := t.columns(); room > 0 && isTerminal(t.out) && !t.wide {
+		text = displaywidth.TruncateString(text, room, "…")
+	}
+	if colour := riskColours[strconv.Itoa(e.Risk)]; colour != "" {
+		text = t.paint(colour, text)
+	}
+	_, err := fmt.Fprintln(t.out, text)
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 )
@@ -33,20 +32,6 @@ func escape(text string, keepLines bool) string {
 		}
 	}
 	return b.String()
-}
-
-// table prints rows under headings, in columns.
-func table(w io.Writer, headings []string, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, strings.Join(headings, "\t"))
-	for _, row := range rows {
-		cells := make([]string, len(row))
-		for i, cell := range row {
-			cells[i] = firstOf(printable(cell), "-")
-		}
-		fmt.Fprintln(tw, strings.Join(cells, "\t"))
-	}
-	return tw.Flush()
 }
 
 // printJSON prints v indented. What a terminal would act on is escaped as JSON
@@ -120,10 +105,13 @@ const (
 	dim    = "2"
 )
 
-// paint colours text for standard output, where that is a terminal whose user
-// did not set NO_COLOR.
-func (a *app) paint(colour, text string) string {
-	if !isTerminal(a.out) || a.env["NO_COLOR"] != "" || a.env["TERM"] == "dumb" {
+// paint colours text for standard output.
+func (a *app) paint(colour, text string) string { return a.paintOn(a.out, colour, text) }
+
+// paintOn colours text for a stream, where that is a terminal whose user did not set
+// NO_COLOR.
+func (a *app) paintOn(stream any, colour, text string) string {
+	if !isTerminal(stream) || a.env["NO_COLOR"] != "" || a.env["TERM"] == "dumb" {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"

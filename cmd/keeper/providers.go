@@ -50,13 +50,13 @@ func newProvidersList(a *app, providers func() (*policy.Catalogue, error)) *cobr
 				return err
 			}
 			var all []providerInfo
-			var rows [][]string
+			var rows [][]any
 			for _, p := range catalogue.Providers() {
 				all = append(all, providerInfo{p.Name, p.Title, p.BaseURL, p.Tenant, p.Docs, p.PermissionNames()})
-				rows = append(rows, []string{p.Name, p.Title, firstOf(p.BaseURL, "(yours) KEEPER_PROXY_"+p.EnvName()+"_URL"), strings.Join(p.PermissionNames(), " ")})
+				rows = append(rows, []any{p.Name, p.Title, firstOf(p.BaseURL, "(yours) KEEPER_PROXY_"+p.EnvName()+"_URL"), strings.Join(p.PermissionNames(), " "), p.Docs})
 			}
 			return a.show(map[string]any{"providers": all}, func() error {
-				return table(a.out, []string{"PROVIDER", "NAME", "BASE URL", "PERMISSIONS"}, rows)
+				return a.table([]column{{name: "PROVIDER", whole: true}, {name: "NAME"}, {name: "BASE URL"}, {name: "PERMISSIONS"}, {name: "DOCS", wide: true}}, rows)
 			})
 		},
 	}
@@ -90,7 +90,7 @@ func newProvidersExplain(a *app, providers func() (*policy.Catalogue, error)) *c
 // explain prints the calls that each of the permissions covers.
 func (a *app) explain(p *policy.Provider, permissions []string) error {
 	covered := map[string][]string{}
-	var rows [][]string
+	var rows [][]any
 	for _, name := range permissions {
 		calls := p.Explain(name)
 		if calls == nil {
@@ -98,8 +98,8 @@ func (a *app) explain(p *policy.Provider, permissions []string) error {
 		}
 		covered[p.Name+":"+name] = calls
 		for _, call := range calls {
-			rows = append(rows, []string{p.Name + ":" + name, call})
+			rows = append(rows, []any{p.Name + ":" + name, call})
 		}
 	}
-	return a.show(covered, func() error { return table(a.out, []string{"SCOPE", "COVERS"}, rows) })
+	return a.show(covered, func() error { return a.table([]column{{name: "SCOPE", whole: true}, {name: "COVERS"}}, rows) })
 }

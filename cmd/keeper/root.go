@@ -39,6 +39,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.dataFlag, "data", "", "data `FOLDER` (default KEEPER_DATA, or as keeper --help says)")
 	flags.StringVar(&a.caFlag, "ca", "", "PEM `FILE` of the authority of keeper's TLS (default KEEPER_CA; on loopback ca.pem in the data folder)")
 	flags.BoolVar(&a.asJSON, "json", false, "print JSON for scripts instead of a table")
+	flags.BoolVar(&a.wide, "wide", false, "list every column, uncut, with dates and times")
 	root.AddCommand(
 		newDev(a), newServe(a), newDemo(a), newLogin(a), newRun(a), newLearn(a),
 		newAgent(a), newToken(a), newSecret(a), newProviders(a), newAudit(a), newExplain(a), newScan(a), newKey(a),

@@ -169,13 +169,13 @@ func (a *app) showRules(config Config) error {
 		return err
 	}
 	var all []ruleInfo
-	var rows [][]string
+	var rows [][]any
 	for _, r := range append(scanner.Rules(), own...) {
 		info := ruleInfo{r.ID, r.Type, string(r.Confidence), config.Scan[r.ID], r.Description, r.Source, r.Version, r.Licence}
 		all = append(all, info)
-		rows = append(rows, []string{info.ID, info.Type, firstOf(info.Action, info.Confidence), strings.TrimSpace(info.Source + " " + info.Version), info.Licence, info.Description})
+		rows = append(rows, []any{info.ID, info.Type, firstOf(info.Action, info.Confidence), strings.TrimSpace(info.Source + " " + info.Version), info.Licence, info.Description})
 	}
 	return a.show(map[string]any{"rules": all}, func() error {
-		return table(a.out, []string{"RULE", "TYPE", "CONFIDENCE", "SOURCE", "LICENCE", "DESCRIPTION"}, rows)
+		return a.table([]column{{name: "RULE", whole: true}, {name: "TYPE"}, {name: "CONFIDENCE"}, {name: "SOURCE"}, {name: "LICENCE"}, {name: "DESCRIPTION"}}, rows)
 	})
 }

@@ -194,11 +194,13 @@ they are taken off with keeper scan disallow.`,
 				return err
 			}
 			return a.show(raw, func() error {
-				rows := make([][]string, len(answer.Exceptions))
+				rows := make([][]any, len(answer.Exceptions))
 				for i, e := range answer.Exceptions {
-					rows[i] = []string{e.Fingerprint, e.Rule, e.State, when(e.ExpiresAt), e.CreatedBy, e.Reason}
+					rows[i] = []any{e.Fingerprint, e.Rule, e.State, e.ExpiresAt, e.CreatedBy, e.Reason}
 				}
-				return table(a.out, []string{"FINGERPRINT", "RULE", "STATE", "EXPIRES", "BY", "REASON"}, rows)
+				return a.table([]column{
+					{name: "FINGERPRINT", whole: true}, {name: "RULE", whole: true}, {name: "STATE", colours: statusColours}, {name: "EXPIRES"}, {name: "BY"}, {name: "REASON"},
+				}, rows)
 			})
 		},
 	}

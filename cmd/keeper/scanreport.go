@@ -113,12 +113,15 @@ func (a *app) showFindings(r *scanReport) error {
 		_, err := fmt.Fprintf(a.out, "nothing was found in %s, %s\n", plural(r.Files, "file"), byteCount(r.Bytes))
 		return err
 	}
-	headings := []string{"FILE", "LINE", "COLUMN", "CONFIDENCE", "RULE", "FORM", "PATH", "PREVIEW", "DESCRIPTION"}
-	rows := make([][]string, len(r.Findings))
-	for i, f := range r.Findings {
-		rows[i] = []string{f.File, number(f.Line), number(f.Column), f.Confidence, f.Rule, f.Form, f.Path, f.Preview, f.Description}
+	columns := []column{
+		{name: "FILE", whole: true}, {name: "LINE", right: true}, {name: "COLUMN", right: true}, {name: "CONFIDENCE", colours: confidenceColours},
+		{name: "RULE", whole: true}, {name: "FORM"}, {name: "PATH"}, {name: "PREVIEW"}, {name: "DESCRIPTION"},
 	}
-	if err := table(a.out, headings, rows); err != nil {
+	rows := make([][]any, len(r.Findings))
+	for i, f := range r.Findings {
+		rows[i] = []any{f.File, number(f.Line), number(f.Column), f.Confidence, f.Rule, f.Form, f.Path, f.Preview, f.Description}
+	}
+	if err := a.table(columns, rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(a.out, "\n%s in %d of %s, %s\n",

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -277,11 +276,13 @@ func newSecretList(a *app) *cobra.Command {
 				return err
 			}
 			return a.show(raw, func() error {
-				rows := make([][]string, len(answer.Secrets))
+				rows := make([][]any, len(answer.Secrets))
 				for i, s := range answer.Secrets {
-					rows[i] = []string{s.Provider, s.Label, s.Preview, strconv.Itoa(s.Version), s.agents(), s.origin(), when(s.RotatedAt), s.refused()}
+					rows[i] = []any{s.Provider, s.Label, s.Preview, s.Version, s.agents(), s.origin(), s.RotatedAt, s.refused()}
 				}
-				return table(a.out, []string{"PROVIDER", "LABEL", "PREVIEW", "VERSION", "AGENTS", "SOURCE", "ROTATED", "REFUSED"}, rows)
+				return a.table([]column{
+					{name: "PROVIDER", whole: true}, {name: "LABEL", whole: true}, {name: "PREVIEW"}, {name: "VERSION", right: true}, {name: "AGENTS"}, {name: "SOURCE"}, {name: "ROTATED"}, {name: "REFUSED"},
+				}, rows)
 			})
 		},
 	}

@@ -342,7 +342,7 @@ func (a *app) reportSetup(plan *toolsetup.Plan, r setupReport) error {
 
 func (a *app) tellSetup(r setupReport) error {
 	for _, warning := range r.Warnings {
-		fmt.Fprintf(a.err, "%s %s\n", a.paint(yellow, "Note:"), printable(pasteable(warning)))
+		fmt.Fprintf(a.err, "%s %s\n", a.paintOn(a.err, yellow, "Note:"), printable(pasteable(warning)))
 	}
 	if r.DryRun {
 		for _, c := range r.Changes {
@@ -402,7 +402,7 @@ func (a *app) listTools(cmd *cobra.Command) error {
 		return err
 	}
 	var all []toolStatus
-	var rows [][]string
+	var rows [][]any
 	for _, t := range toolsetup.Tools() {
 		s := toolStatus{Tool: t.Name, Title: t.Title, Installed: t.Installed(site)}
 		if s.Status, err = state.Status(t.Name); err != nil {
@@ -413,9 +413,9 @@ func (a *app) listTools(cmd *cobra.Command) error {
 			installed = "yes"
 		}
 		all = append(all, s)
-		rows = append(rows, []string{s.Tool, s.Title, installed, s.state(), s.Agent, s.URL})
+		rows = append(rows, []any{s.Tool, s.Title, installed, s.state(), s.Agent, s.URL})
 	}
 	return a.show(map[string]any{"tools": all}, func() error {
-		return table(a.out, []string{"TOOL", "NAME", "INSTALLED", "SET UP", "AGENT", "KEEPER"}, rows)
+		return a.table([]column{{name: "TOOL", whole: true}, {name: "NAME"}, {name: "INSTALLED"}, {name: "SET UP"}, {name: "AGENT"}, {name: "KEEPER"}}, rows)
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,19 +74,19 @@ func newStatus(a *app) *cobra.Command {
 				return err
 			}
 			return a.show(map[string]json.RawMessage{"health": rawHealth, "status": rawStatus}, func() error {
-				rows := [][]string{
+				rows := [][]any{
 					{"url", c.base.String()}, {"health", health.Status}, {"version", health.Version},
-					{"agents", strconv.FormatInt(status.Agents, 10)}, {"secrets", strconv.FormatInt(status.Secrets, 10)},
-					{"audit entries", strconv.FormatInt(status.AuditEntries, 10)},
-					{"of risk 1 or 2", strconv.FormatInt(status.HighRiskEvents, 10)},
+					{"agents", status.Agents}, {"secrets", status.Secrets},
+					{"audit entries", status.AuditEntries},
+					{"of risk 1 or 2", status.HighRiskEvents},
 				}
 				for _, o := range status.AuditOutlets {
-					rows = append(rows, []string{"audit " + o.Kind + " " + o.Name, o.state()})
+					rows = append(rows, []any{"audit " + o.Kind + " " + o.Name, o.state()})
 				}
 				for _, one := range status.SecretSources {
-					rows = append(rows, []string{"secret " + one.Name, one.state()})
+					rows = append(rows, []any{"secret " + one.Name, one.state()})
 				}
-				return table(a.out, []string{"FIELD", "VALUE"}, rows)
+				return a.fields(rows)
 			})
 		},
 	}

@@ -139,11 +139,11 @@ func newTokenList(a *app) *cobra.Command {
 				return noAgent(err, args[0])
 			}
 			return a.show(raw, func() error {
-				rows := make([][]string, len(answer.Tokens))
+				rows := make([][]any, len(answer.Tokens))
 				for i, t := range answer.Tokens {
-					rows[i] = []string{t.JTI, strings.Join(t.Scopes, " "), when(t.IssuedAt), when(t.ExpiresAt)}
+					rows[i] = []any{t.JTI, strings.Join(t.Scopes, " "), t.IssuedAt, t.ExpiresAt, t.AgentID}
 				}
-				return table(a.out, []string{"JTI", "SCOPES", "ISSUED", "EXPIRES"}, rows)
+				return a.table([]column{{name: "JTI", whole: true}, {name: "SCOPES"}, {name: "ISSUED"}, {name: "EXPIRES"}, {name: "AGENT", wide: true}}, rows)
 			})
 		},
 	}
@@ -223,9 +223,9 @@ func newTokenValidate(a *app) *cobra.Command {
 				return err
 			}
 			return a.show(raw, func() error {
-				return table(a.out, []string{"FIELD", "VALUE"}, [][]string{
+				return a.fields([][]any{
 					{"valid", "yes"}, {"agent", answer.AgentID}, {"name", answer.Name},
-					{"scopes", strings.Join(answer.Scopes, " ")}, {"expires", when(answer.ExpiresAt)},
+					{"scopes", strings.Join(answer.Scopes, " ")}, {"expires", answer.ExpiresAt},
 				})
 			})
 		},
