@@ -51,6 +51,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(),
 		"{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1)) // a group runs, but only to say so
 	strictBuiltins(root)
+	a.addCompletions(root)
 	return root
 }
 
@@ -63,6 +64,10 @@ func strictBuiltins(root *cobra.Command) {
 		switch cmd.Name() {
 		case "completion":
 			cmd.Args, cmd.RunE = cobra.ArbitraryArgs, helpOrUnknown
+			cmd.Short, cmd.Long, cmd.Example = completionShort, completionLong, completionExample
+			for _, shell := range cmd.Commands() {
+				shell.Example = shellExamples[shell.Name()]
+			}
 		case "help":
 			cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
 				target, rest, err := root.Find(args)

@@ -1,6 +1,10 @@
 package export
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // class is what kind of event others take an entry for.
 type class int
@@ -91,6 +95,18 @@ var (
 		"updated": update, "modified": update, "changed": update, "removed": remove, "deleted": remove,
 	}
 )
+
+// Event is one that an entry can be of. Title tells people what it is.
+type Event struct{ Name, Title string }
+
+// Events are all of them, by name.
+func Events() []Event {
+	var all []Event
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		all = append(all, Event{name, kinds[name].title})
+	}
+	return all
+}
 
 func kindOf(r *record) kind {
 	k, known := kinds[r.Event]
