@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/superinstance/keeper/internal/store"
+	"github.com/superinstance/keeper/internal/store/sqlite"
+)
+
+const (
+	diskLow  = 1 << 30
+	diskFull = 64 << 20
+)
+
+// schemaMends are what to do about a database that cannot be opened, by why not.
+var schemaMends = []struct {
+	err       error
+	grave     bool
+	why, mend string
+}{
+	{store.ErrNewerSchema, true, "This keeper is older than the one that wrote it, and refuses to start.", "go install github.com/superinstance/keeper/cmd/keeper@latest"},
+	{store.ErrOlderSchema, false, "The next start brings it up to date; there is no way back but a copy.", "cp -a DATA DATA.before-upgrade"},
+	{store.ErrForeignSchema, true, "Somebody changed the database behind keeper's back, which refuses to start.", "KEEPER audit verify --folder DATA"},
+	{store.ErrDamaged, true, "Keeper refuses calls that it cannot record.", "sqlite3 DATA/keeper.db .recover   # or put the folder back from a backup"},
+}
+
+// checkStore looks at the database and at the disk that it is on.
+func (d *doctor) checkStore(ctx context.Context) {
+	if !d.hasData() {
+		return
+	}
+	d.checkDisk()
+	db, err := sqlite.OpenToRead(ctx, d.data)
+	if errors.Is(err, fs.ErrNotExist) {
+		d.note("%s holds no database yet", d.data)
+		return
+	}
+	if err != nil {
+		d.unopened(err)
+		return
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(ctx, pagesPatience)
+	defer cancel()
+	switch err := db.CheckPages(ctx); {
+	case errors.Is(err, context.DeadlineExceeded):
+		d.note("the database opens, but is too large to be looked through here; keeper audit verify --folder %s does", shellQuote(d.data))
+	case err != nil:
+		d.unopened(err)
+	default:
+		d.ok("the database in %s opens, has this keeper's schema, and is whole", d.data)
+	}
+}
+
+func (d *doctor) unopened(err error) {
+	what := "the database in " + d.data + " is not as it should be: " + printable(err.Error())
+	for _, known := range schemaMends {
+		if !errors.Is(err, known.err) {
+			continue
+		}
+		mend := strings.NewReplacer("DATA", shellQuote(d.data), "KEEPER", ownName()).Replace(known.mend)
+		if known.grave {
+			d.problem(what, known.why, mend)
+		} else {
+			d.warn(what, known.why, mend)
+		}
+		return
+	}
+	d.problem(what, "Keeper cannot use it, and refuses to start or to serve.", "ls -la "+shellQuote(d.data))
+}
+
+// checkDisk looks at the file system of the data folder.
+func (d *doctor) checkDisk() {
+	disk, err := diskOf(d.data)
+	if err != nil {
+		d.note("the disk of %s cannot be looked at: %v", d.data, causeOf(err))
+		return
+	}
+	if disk.network != "" {
+		d.warn("the data folder "+d.data+" is on a file system of the network ("+disk.network+")",
+			"Its locks and its syncs may not hold, so that the database can be damaged or two keepers have it.",
+			"mv "+shellQuote(d.data)+" /var/lib/keeper && "+ownName()+" serve --data /var/lib/keeper")
+	}
+	if disk.memory {
+		d.warn("the data folder "+d.data+" is in memory alone", "Every secret and the audit log are gone when the machine restarts.",
+			"cp -a "+shellQuote(d.data)+" ~/.local/state/keeper && "+ownName()+" serve")
+	}
+	const why = "When the disk is full nothing can be recorded, so that every call is refused."
+	mend := "df -h " + shellQuote(d.data) + " && du -xh -d1 " + shellQuote(d.data)
+	switch {
+	case disk.freeBytes < diskFull || disk.freeFiles == 0:
+		d.problem("the disk of "+d.data+" is full: "+byteCount(int64(disk.freeBytes))+" are free", why, mend)
+	case disk.freeBytes < diskLow:
+		d.warn("the disk of "+d.data+" is nearly full: "+byteCount(int64(disk.freeBytes))+" are free", why, mend)
+	}
+}
