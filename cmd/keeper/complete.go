@@ -35,7 +35,7 @@ For good:
   fish   keeper completion fish > ~/.config/fish/completions/keeper.fish
 
 The packages for Debian and Fedora bring all three.`
-	completionExample = "  source <(keeper completion bash)\n  keeper completion fish > ~/.config/fish/completions/keeper.fish"
+	completionExample = "  keeper completion bash > ~/.local/share/bash-completion/completions/keeper\n  keeper completion fish > ~/.config/fish/completions/keeper.fish"
 )
 
 // shellExamples are those of the commands that the library adds.
