@@ -44,7 +44,7 @@ func newRoot(a *app) *cobra.Command {
 		newDev(a), newServe(a), newDemo(a), newLogin(a), newRun(a), newLearn(a),
 		newAgent(a), newToken(a), newSecret(a), newProviders(a), newAudit(a), newExplain(a), newScan(a), newKey(a),
 		newSetup(a), newCredentialHelper(a), newCA(a),
-		newStatus(a), newDoctor(a), newVersion(a),
+		newStatus(a), newDoctor(a), newVersion(a), newMan(a),
 	)
 	root.Version = version()
 	root.SetVersionTemplate(versionLine() + "\n")
