@@ -1,0 +1,43 @@
+// The start: takes the code of a one-time link, asks who is signed in, and shows the
+// dashboard or the way in.
+import { html, render, useEffect, useState } from "./lib/html.js";
+import { signedOut } from "./lib/api.js";
+import { Session, signIn, takeCode, whoAmI } from "./lib/session.js";
+import { Shell } from "./shell.js";
+import { SignIn } from "./pages/signin.js";
+import { Toasts } from "./parts/toast.js";
+
+const code = takeCode();
+
+/** begun: { session } of who is in, or { why, oidc } where nobody is. */
+async function begin() {
+  try {
+    return { session: code ? await signIn(code) : await whoAmI() };
+  } catch (error) {
+    return outside(error, code ? "The link does not let you in: it works once, within five minutes of being made. Make another." : "");
+  }
+}
+
+function outside(error, why = "") {
+  const signInUrl = error.body?.oidc ? error.body.signInUrl : undefined;
+  const trouble = error.status === 401 || error.status === undefined ? why : error.message;
+  return { why: trouble, signInUrl };
+}
+
+function App() {
+  const [state, setState] = useState(null);
+  useEffect(() => {
+    begin().then(setState);
+    const leave = async () => setState(outside(await whoAmI().catch((error) => error), "Your session has ended. Sign in again to go on."));
+    window.addEventListener(signedOut, leave);
+    return () => window.removeEventListener(signedOut, leave);
+  }, []);
+  const out = async () => setState(outside(await whoAmI().catch((error) => error), "You are signed out."));
+  if (!state) return null;
+  if (!state.session) return html`<${SignIn} why=${state.why} signInUrl=${state.signInUrl} onIn=${(session) => setState({ session })} />`;
+  return html`<${Session.Provider} value=${state.session}><${Shell} onOut=${out} /><${Toasts} /><//>`;
+}
+
+const root = document.getElementById("app");
+root.replaceChildren();
+render(html`<${App} />`, root);

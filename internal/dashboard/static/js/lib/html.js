@@ -1,0 +1,4 @@
+// What pages are written with: components in tagged templates, no build step.
+export {
+  html, render, createContext, useState, useEffect, useLayoutEffect, useRef, useMemo, useCallback, useContext,
+} from "../../vendor/htm/standalone.module.js";

@@ -1,0 +1,39 @@
+// Who is signed in, and what that lets him do.
+import { createContext, useContext } from "./html.js";
+import { api } from "./api.js";
+
+export const Session = createContext(null);
+
+const covers = (held, wanted) => held === "*" || held === wanted;
+
+/** Whether the scopes hold keeper:<permission>; "*" asks for the scope of everything. */
+export function holds(scopes, permission) {
+  return scopes.some((scope) => {
+    if (scope === "*") return true;
+    const [provider, name] = scope.toLowerCase().split(":");
+    return permission !== "*" && covers(provider, "keeper") && covers(name, permission);
+  });
+}
+
+export function useSession() {
+  const session = useContext(Session);
+  return { ...session, can: (permission) => holds(session.scopes, permission) };
+}
+
+/** The code of a one-time link, taken out of the address before anything else can read it. */
+export function takeCode() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  if (code) history.replaceState(null, "", location.pathname + "#/overview");
+  return code;
+}
+
+/** The code in what a person pasted: the link or the code alone. */
+export function codeIn(text) {
+  const pasted = text.trim();
+  const at = pasted.indexOf("#code=");
+  return at < 0 ? pasted : decodeURIComponent(pasted.slice(at + 6));
+}
+
+export const signIn = (code) => api.post("/auth/session", { code }, { quiet: true });
+export const whoAmI = () => api.get("/auth/session", { quiet: true });
+export const signOut = () => api.remove("/auth/session", { quiet: true });

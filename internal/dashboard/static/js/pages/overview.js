@@ -1,0 +1,100 @@
+// What the agents do at present, and what needs a person.
+import { html } from "../lib/html.js";
+import { api, query } from "../lib/api.js";
+import { href } from "../lib/route.js";
+import { useLoad } from "../lib/load.js";
+import { compact, count, decimal, millis, percent } from "../lib/format.js";
+import { Filter } from "../parts/form.js";
+import { Chart } from "../parts/chart.js";
+import { Card, Empty, Heading, Loaded, Time } from "../parts/ui.js";
+import { Text } from "../parts/text.js";
+import { Attention } from "../parts/attention.js";
+
+const windows = [["5m", "5 min"], ["1h", "1 hour"], ["24h", "24 hours"]];
+const refresh = { "5m": 2, "1h": 5, "24h": 30 }; // seconds
+
+/** Calls a second over the newest points that make up ten seconds, or the newest one. */
+export function liveRate({ points, step }) {
+  const last = points.slice(-Math.max(1, Math.round(10 / step)));
+  return last.reduce((sum, p) => sum + p.calls, 0) / (last.length * step || 1);
+}
+
+function Tile({ name, value, more, kind = "", to }) {
+  const inner = html`<span class="tile-name">${name}</span><span class=${`tile-value num ${kind}`}>${value}</span><span class="tile-more">${more || " "}</span>`;
+  return to ? html`<a class="tile" href=${to}>${inner}</a>` : html`<div class="tile">${inner}</div>`;
+}
+
+function Tiles({ stats }) {
+  const t = stats.totals;
+  const since = { since: stats.since };
+  const tone = (n, kind) => (n > 0 ? kind : "");
+  return html`<div class="tiles">
+    <${Tile} name="Live rate" value=${`${decimal(liveRate(stats))}/s`} more="calls a second, now" />
+    <${Tile} name="Calls" value=${compact(t.calls)} more="decided" to=${href("audit", [], { event: "proxy.request", ...since })} />
+    <${Tile} name="Blocked" value=${compact(t.blocked)} kind=${tone(t.blocked, "bad")} more="a secret in the request" to=${href("audit", [], { code: "secret_in_request", ...since })} />
+    <${Tile} name="Redacted" value=${compact(t.redacted)} kind=${tone(t.redacted, "warn")} more="a secret in the answer" to=${href("audit", [], { event: "scan.redacted", ...since })} />
+    <${Tile} name="Refused" value=${compact(t.refused)} kind=${tone(t.refused, "warn")} more=${percent(t.refused, t.calls) + " of calls"} to=${href("audit", [], { event: "proxy.request", minRisk: 1, ...since })} />
+    <${Tile} name="Errors" value=${compact(t.errors)} kind=${tone(t.errors, "bad")} more="provider failed, or cut" to=${href("audit", [], { event: "proxy.response", ...since })} />
+    <${Tile} name="Latency" value=${millis(t.p50Ms)} more=${`p95 ${millis(t.p95Ms)}`} />
+    ${t.addedP50Ms !== undefined && t.addedP50Ms !== null && html`<${Tile} name="Added by keeper" value=${millis(t.addedP50Ms)} more="half of calls: less" />`}
+  </div>`;
+}
+
+const rate = (step) => (p) => p.calls / step;
+const calls = (step) => [{ name: "Calls a second", ink: "accent", area: true, of: rate(step) }];
+const trouble = [
+  { name: "Blocked", ink: "bad", of: (p) => p.blocked },
+  { name: "Redacted", ink: "warn", dash: [6, 3], of: (p) => p.redacted },
+  { name: "Refused", ink: "violet", dash: [2, 3], of: (p) => p.refused },
+  { name: "Errors", ink: "text", dash: [9, 3, 2, 3], of: (p) => p.errors },
+];
+const latency = [
+  { name: "Median", ink: "accent", of: (p) => p.p50Ms },
+  { name: "95 of 100 are under", ink: "violet", dash: [5, 3], of: (p) => p.p95Ms },
+];
+
+function Charts({ stats, span }) {
+  const { points, step } = stats;
+  return html`<div class="charts" key=${`${span} ${step}`}>
+    <${Card} title="Calls"><${Chart} label="Calls a second over time" points=${points} series=${calls(step)} say=${decimal} height=${210} /><//>
+    <${Card} title="Stopped, cleaned or failed"><${Chart} label="Blocked, redacted, refused and failed calls over time" points=${points} series=${trouble} say=${count} height=${190} /><//>
+    <${Card} title="Latency of whole calls"><${Chart} label="Median and 95th percentile latency over time" points=${points} series=${latency} say=${millis} height=${190} /><//>
+  </div>`;
+}
+
+/** The busiest, with a bar for the share of the busiest one. */
+function Busiest({ title, rows, link, none }) {
+  const most = Math.max(1, ...rows.map((row) => row.calls));
+  return html`<${Card} title=${title} flush>
+    ${rows.length === 0 ? html`<${Empty} title=${none} />` : html`<ol class="busiest">${rows.map((row) => html`<li key=${row.name}>
+      <div class="row spread"><a class="break" href=${link(row.name)}><${Text} of=${row.name} /></a><span class="num nowrap">${count(row.calls)} <span class="muted">calls</span></span></div>
+      <meter class="share" min="0" max=${most} value=${row.calls} aria-hidden="true" />
+      <div class="row small muted"><${Tally} of=${row} />${row.lastSeenAt && html`<span class="grow seen">last seen <${Time} at=${row.lastSeenAt} how="ago" /></span>`}</div>
+    </li>`)}</ol>`}
+  <//>`;
+}
+
+function Tally({ of }) {
+  const parts = [["blocked", "bad"], ["redacted", "warn"], ["refused", "warn"], ["errors", "bad"]].filter(([name]) => of[name] > 0);
+  if (parts.length === 0) return html`<span>nothing stopped</span>`;
+  return parts.map(([name, kind]) => html`<span key=${name} class=${`tone-${kind}`}>${count(of[name])} ${name}</span>`);
+}
+
+export default function Overview({ route }) {
+  const span = refresh[route.query.window] ? route.query.window : "5m";
+  const stats = useLoad((signal) => api.get("/stats" + query({ window: span }), { signal }), [span], { every: refresh[span] });
+  const agents = (stats.data?.agents || []).map((a) => ({ ...a, name: a.id }));
+  return html`<div class="stack loose">
+    <${Heading} title="Overview" lead="What your agents do through keeper, as it happens.">
+      <${Filter} label="Time shown" name="window" value=${span} options=${windows} />
+    <//>
+    <${Attention} />
+    <${Loaded} of=${stats} lines=${10}>${(data) => html`
+      <${Tiles} stats=${data} />
+      <${Charts} stats=${data} span=${span} />
+      <div class="halves">
+        <${Busiest} title="Busiest agents" rows=${agents} link=${(id) => href("agents", [id])} none="No agent called in this time" />
+        <${Busiest} title="Busiest providers" rows=${data.providers} link=${(name) => href("audit", [], { provider: name, since: data.since })} none="No provider was called in this time" />
+      </div>`}<//>
+  </div>`;
+}

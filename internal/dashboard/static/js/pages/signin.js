@@ -1,0 +1,31 @@
+// The way in: a one-time link, or the organisation's own sign-in.
+import { html, useState } from "../lib/html.js";
+import { codeIn, signIn } from "../lib/session.js";
+import { useAction } from "../lib/load.js";
+import { Mark } from "../parts/icon.js";
+import { Note, Problem } from "../parts/ui.js";
+
+/** Only an address of keeper's own is followed. */
+const ownAddress = (url) => typeof url === "string" && new URL(url, location.href).origin === location.origin;
+
+export function SignIn({ why, signInUrl, onIn }) {
+  const [text, setText] = useState("");
+  const entering = useAction(async () => onIn(await signIn(codeIn(text))));
+  const submit = (event) => {
+    event.preventDefault();
+    entering.run();
+  };
+  return html`<main class="sign"><div class="card box">
+    <div class="stack tight"><${Mark} /><h1>Sign in to keeper</h1>
+      <p class="muted">The dashboard opens by a link that works once. On the machine where keeper runs, or where <code>KEEPER_URL</code> and <code>KEEPER_TOKEN</code> are set:</p>
+      <pre class="command">keeper login</pre></div>
+    ${why && html`<${Note} kind="warn" role="status">${why}<//>`}
+    ${ownAddress(signInUrl) && html`<a class="button primary" href=${signInUrl}>Sign in with your organisation</a><div class="or small">or</div>`}
+    <form class="stack" onSubmit=${submit}>
+      <div class="field"><label for="code">Link or code</label>
+        <input id="code" class="input mono" type="password" autocomplete="one-time-code" spellcheck="false" value=${text} onInput=${(e) => setText(e.target.value)} placeholder="Paste the link that keeper login printed" /></div>
+      <${Problem} error=${entering.error} />
+      <button class=${`button ${signInUrl ? "" : "primary"}`} disabled=${!text.trim() || entering.busy}>Sign in</button>
+    </form>
+  </div></main>`;
+}

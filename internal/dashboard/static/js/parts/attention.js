@@ -1,0 +1,43 @@
+// What needs a person: agents that wait, and what keeper itself warns of.
+import { html } from "../lib/html.js";
+import { api } from "../lib/api.js";
+import { href } from "../lib/route.js";
+import { useLoad } from "../lib/load.js";
+import { plural } from "../lib/format.js";
+import { Icon } from "./icon.js";
+import { Time } from "./ui.js";
+import { Text } from "./text.js";
+import { usePending } from "./pending.js";
+
+/** Keeper's health; that it is unhealthy is an answer too. */
+export async function health(signal) {
+  try {
+    return await api.get("/health", { signal });
+  } catch (error) {
+    if (error.status === 503 && error.body?.status) return error.body;
+    throw error;
+  }
+}
+
+const places = { credential: ["vault", "See the vault"], "secret source": ["vault", "See the vault"] };
+
+function Item({ kind, icon, title, to, link, children }) {
+  return html`<li class=${`attention ${kind}`}><${Icon} name=${icon} /><div class="grow"><strong>${title}</strong> <span class="muted">${children}</span></div><a class="nowrap" href=${to}>${link}</a></li>`;
+}
+
+export function Attention() {
+  const waiting = usePending();
+  const { data, error } = useLoad(health, [], { every: 15 });
+  const warnings = data?.warnings || [];
+  const down = data?.status === "unhealthy" || error;
+  const quiet = waiting === 0 && warnings.length === 0 && !down;
+  if (!data && !error) return null;
+  return html`<section aria-label="What needs you" aria-live="polite">
+    ${quiet && html`<p class="allwell"><${Icon} name="check" /> Nothing needs you: no agent waits, every credential, sink and source works.</p>`}
+    ${!quiet && html`<ul class="card attentions">
+      ${down && html`<${Item} kind="bad" icon="warn" title="Keeper cannot serve calls" to=${href("settings")} link="See health"><${Text} of=${data?.reason || error.message} /><//>`}
+      ${waiting > 0 && html`<${Item} kind="warn" icon="agents" title=${plural(waiting, "agent waits", "agents wait")} to=${href("agents", [], { status: "pending" })} link="Decide">for your approval<//>`}
+      ${warnings.map((w, i) => html`<${Item} key=${i} kind="warn" icon="warn" title=${w.what} to=${href((places[w.what] || ["settings"])[0])} link=${(places[w.what] || ["", "See health"])[1]}><${Text} of=${w.problem} />, since <${Time} at=${w.since} how="ago" /><//>`)}
+    </ul>`}
+  </section>`;
+}

@@ -1,0 +1,117 @@
+// Charts over time, drawn by uPlot, with the same figures as a table for those who
+// cannot see them.
+import uPlot from "../../vendor/uplot/uPlot.esm.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { moment, utc } from "../lib/format.js";
+
+/** The colour that a custom property stands for at present: a canvas knows no properties. */
+function colour(name) {
+  const probe = document.createElement("span");
+  probe.className = "ink-" + name;
+  probe.hidden = true;
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+const faint = (rgb, share) => rgb.replace("rgb(", "rgba(").replace(")", `, ${share})`);
+
+function axes(say) {
+  const ink = colour("muted");
+  const line = colour("line");
+  const font = "11px system-ui, sans-serif";
+  const grid = { stroke: line, width: 1 };
+  return [
+    { stroke: ink, font, grid: { show: false }, ticks: { stroke: line, width: 1, size: 4 }, space: 72, size: 26,
+      incrs: [60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600], values: (_, ticks) => ticks.map((t) => hour.format(new Date(t * 1000))) },
+    { stroke: ink, font, grid, ticks: { show: false }, size: 46, space: 34, values: (_, ticks) => ticks.map(say) },
+  ];
+}
+
+function lines(series) {
+  return series.map((one) => {
+    const stroke = colour(one.ink);
+    return {
+      label: one.name, stroke, width: 1.75, dash: one.dash, spanGaps: false, fill: one.area ? faint(stroke, 0.13) : undefined,
+      points: { show: false },
+    };
+  });
+}
+
+const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+/** What the pointer is at, in words, for the legend. */
+function followed(plot, setAt) {
+  const i = plot.cursor.idx;
+  setAt(i === null || i === undefined ? null : i);
+}
+
+function options(series, say, size, setAt) {
+  return {
+    ...size, padding: [10, 6, 0, 0], legend: { show: false },
+    cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
+    scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    series: [{}, ...lines(series)], axes: axes(say), hooks: { setCursor: [(plot) => followed(plot, setAt)] },
+  };
+}
+
+/** Draws anew when the theme changes, and follows its place's width. */
+function useDrawing(series, data, say, height, setAt) {
+  const place = useRef(null);
+  const plot = useRef(null);
+  const [look, setLook] = useState(0);
+  useEffect(() => {
+    const again = () => setLook((n) => n + 1);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    dark.addEventListener("change", again);
+    window.addEventListener("keeper:theme", again);
+    return () => {
+      dark.removeEventListener("change", again);
+      window.removeEventListener("keeper:theme", again);
+    };
+  }, []);
+  useEffect(() => {
+    const drawn = new uPlot(options(series, say, { width: place.current.clientWidth, height }, setAt), data, place.current);
+    plot.current = drawn;
+    const watch = new ResizeObserver(([entry]) => drawn.setSize({ width: Math.floor(entry.contentRect.width), height }));
+    watch.observe(place.current);
+    return () => {
+      watch.disconnect();
+      drawn.destroy();
+    };
+  }, [look, height]);
+  useEffect(() => plot.current?.setData(data), [data]);
+  return place;
+}
+
+/**
+ * points: what has `at`; series: { name, ink, dash, area, of(point) }, where ink is a
+ * colour's name and dash tells lines apart without colour; say: a value in words.
+ */
+export function Chart({ label, points, series, say, height = 200 }) {
+  const [at, setAt] = useState(null);
+  const data = [points.map((p) => Date.parse(p.at) / 1000), ...series.map((s) => points.map(s.of))];
+  const place = useDrawing(series, data, say, height, setAt);
+  const shown = at === null ? null : points[at];
+  return html`<figure class="chart">
+    <figcaption class="keys">
+      ${series.map((s) => html`<span class="key" key=${s.name}><i class=${`ink-${s.ink} ${s.dash ? "dashed" : ""}`} />${s.name}${shown && html` <b class="num">${say(s.of(shown))}</b>`}</span>`)}
+      <span class="muted num at">${shown && html`<span title=${utc(shown.at)}>${clock.format(new Date(shown.at))}</span>`}</span>
+    </figcaption>
+    <div class="plot" ref=${place} role="img" aria-label=${label} />
+    <${Figures} label=${label} points=${points} series=${series} say=${say} />
+  </figure>`;
+}
+
+/** The chart as a table, made only once it is opened. */
+function Figures({ label, points, series, say }) {
+  const [open, setOpen] = useState(false);
+  const told = points.filter((p) => series.some((s) => s.of(p) > 0));
+  return html`<details class="figures small" onToggle=${(e) => setOpen(e.target.open)}><summary class="muted">As a table</summary>
+    ${open && html`<div class="scroller figures-scroller" tabindex="0" role="region" aria-label=${`${label}: figures`}><table class="table"><thead><tr><th scope="col">Time</th>${series.map((s) => html`<th key=${s.name} scope="col" class="right">${s.name}</th>`)}</tr></thead>
+      <tbody>${told.map((p) => html`<tr key=${p.at}><td title=${utc(p.at)}>${moment(p.at, { seconds: true })}</td>${series.map((s) => html`<td key=${s.name} class="right">${say(s.of(p))}</td>`)}</tr>`)}
+      ${told.length === 0 && html`<tr><td colspan=${series.length + 1} class="muted">Nothing but zeroes</td></tr>`}</tbody></table></div>`}
+  </details>`;
+}

@@ -1,0 +1,68 @@
+// The story of a call, in a drawer over the page that it was opened from.
+import { html } from "../lib/html.js";
+import { api, query } from "../lib/api.js";
+import { href, setQuery } from "../lib/route.js";
+import { useLoad } from "../lib/load.js";
+import { useSession } from "../lib/session.js";
+import { bytes, millis } from "../lib/format.js";
+import { story, verdict } from "../lib/story.js";
+import { eventName } from "../lib/events.js";
+import { Dialog } from "./dialog.js";
+import { Badge, Copy, Empty, Lacking, Loaded, Time } from "./ui.js";
+import { Icon } from "./icon.js";
+import { Text } from "./text.js";
+
+const icons = { ok: "check", warn: "warn", bad: "close", "": "info" };
+
+function Sentences({ entries }) {
+  return html`<ol class="story">${story(entries).map((one, i) => html`<li key=${i} class=${one.kind}>
+    <span class="dot"><${Icon} name=${icons[one.kind]} size=${13} /></span>
+    <div class="grow"><${Text} of=${one.text} />${one.finding?.fingerprint && html`<div class="row small muted"><span>Fingerprint <code class="break">${one.finding.fingerprint}</code></span><a href=${href("settings", [], { allow: one.finding.fingerprint, rule: one.finding.rule })}>Let this value pass…</a></div>`}</div>
+    <span class="small muted"><${Time} at=${one.at} how="exact" /></span>
+  </li>`)}</ol>`;
+}
+
+function Facts({ entries }) {
+  const decided = entries.find((e) => e.event === "proxy.request");
+  const ended = entries.find((e) => e.event === "proxy.response");
+  if (!decided) return null;
+  const d = decided.details;
+  return html`<dl class="facts">
+    <dt>Call</dt><dd class="mono"><${Text} of=${`${d.method} ${d.host || ""}${d.path}`} /></dd>
+    <dt>Provider</dt><dd><${Text} of=${decided.provider || "none"} /></dd>
+    <dt>Agent</dt><dd>${decided.agentId ? html`<a href=${href("agents", [decided.agentId])}><${Text} of=${decided.agentId} /></a>` : "proved nothing"}${d.source && html` <span class="muted">from <${Text} of=${d.source} /></span>`}</dd>
+    <dt>When</dt><dd><${Time} at=${decided.timestamp} how="exact" /></dd>
+    ${ended && html`<dt>Took</dt><dd>${millis(ended.details.durationMs)}</dd><dt>Sizes</dt><dd>${bytes(d.requestBytes)} asked, ${bytes(ended.details.responseBytes)} answered</dd>`}
+  </dl>`;
+}
+
+/** The entries as keeper has them. */
+export function Raw({ entries }) {
+  return html`<details><summary class="muted">${entries.length === 1 ? "The entry" : `The ${entries.length} entries`} as the log has them</summary>
+    <div class="stack tight raw">${entries.map((e) => html`<div key=${e.id}><div class="row spread small"><strong>${eventName(e.event)} <code class="muted">${e.event}</code></strong><span class="muted">entry ${e.id}</span></div>
+      <pre class="command"><${Text} of=${JSON.stringify(e, null, 2)} keep=${"\n"} /></pre></div>`)}</div></details>`;
+}
+
+function Told({ id, entries }) {
+  if (entries.length === 0) return html`<${Empty} title="The log has no such call"><p>Its id is in the answer's header <code>Keeper-Request-Id</code>. Old entries may have left the log for an archive.</p><//>`;
+  const ended = verdict(entries);
+  return html`<div class="stack">
+    <div class="row">${ended && html`<${Badge} kind=${ended[0]}>${ended[1]}<//>`}<code class="break grow">${id}</code><${Copy} text=${id} label="Copy the id" /></div>
+    <${Facts} entries=${entries} /><h3>What happened</h3><${Sentences} entries=${entries} /><${Raw} entries=${entries} />
+  </div>`;
+}
+
+export function Story({ id }) {
+  const { can } = useSession();
+  const call = useLoad(async (signal) => (await api.get("/audit" + query({ requestId: id, limit: 1000 }), { signal })).entries, [id], { every: 5 });
+  return html`<${Dialog} title="The story of a call" kind="drawer" onClose=${() => setQuery({ call: "" })}>
+    ${can("audit") ? html`<${Loaded} of=${call}>${(entries) => html`<${Told} id=${id} entries=${entries} />`}<//>` : html`<${Lacking} scope="keeper:audit" />`}
+  <//>`;
+}
+
+/** One entry that belongs to no call. */
+export function Entry({ entry, onClose }) {
+  return html`<${Dialog} title=${eventName(entry.event)} kind="drawer" onClose=${onClose}>
+    <div class="stack"><${Sentences} entries=${[entry]} /><${Raw} entries=${[entry]} /></div>
+  <//>`;
+}
