@@ -5,6 +5,7 @@ const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const dayTime = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const yearTime = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const exact = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const today = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const near = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "long" });
 
 export const count = (n) => (n === undefined || n === null ? "–" : whole.format(n));
@@ -34,7 +35,7 @@ export const utc = (text) => new Date(text).toISOString().replace("T", " ").repl
 
 export function moment(text, { seconds = false } = {}) {
   const date = new Date(text);
-  if (seconds) return exact.format(date);
+  if (seconds) return (date.toDateString() === new Date().toDateString() ? today : exact).format(date);
   return (date.getFullYear() === new Date().getFullYear() ? dayTime : yearTime).format(date);
 }
 

@@ -1,11 +1,11 @@
 // What the agents do at present, and what needs a person.
-import { html } from "../lib/html.js";
+import { html, useMemo } from "../lib/html.js";
 import { api, query } from "../lib/api.js";
 import { href } from "../lib/route.js";
 import { useLoad } from "../lib/load.js";
 import { compact, count, decimal, millis, percent } from "../lib/format.js";
 import { Filter } from "../parts/form.js";
-import { Chart } from "../parts/chart.js";
+import { Chart, coarser } from "../parts/chart.js";
 import { Card, Empty, Heading, Loaded, Time } from "../parts/ui.js";
 import { Text } from "../parts/text.js";
 import { Attention } from "../parts/attention.js";
@@ -40,24 +40,30 @@ function Tiles({ stats }) {
   </div>`;
 }
 
-const rate = (step) => (p) => p.calls / step;
-const calls = (step) => [{ name: "Calls a second", ink: "accent", area: true, of: rate(step) }];
+const calls = [{ name: "Calls a second", ink: "accent", area: true, of: (p) => p.rate }];
 const trouble = [
   { name: "Blocked", ink: "bad", of: (p) => p.blocked },
-  { name: "Redacted", ink: "warn", dash: [6, 3], of: (p) => p.redacted },
-  { name: "Refused", ink: "violet", dash: [2, 3], of: (p) => p.refused },
-  { name: "Errors", ink: "text", dash: [9, 3, 2, 3], of: (p) => p.errors },
+  { name: "Redacted", ink: "warn", of: (p) => p.redacted },
+  { name: "Refused", ink: "violet", of: (p) => p.refused },
+  { name: "Errors", ink: "text", of: (p) => p.errors },
 ];
 const latency = [
   { name: "Median", ink: "accent", of: (p) => p.p50Ms },
   { name: "95 of 100 are under", ink: "violet", dash: [5, 3], of: (p) => p.p95Ms },
 ];
 
+/** The points that are over: the newest is still filling, and would look like a fall. */
+export function finished({ points, step, until }) {
+  const end = Date.parse(until);
+  return points.filter((p) => Date.parse(p.at) + step * 1000 <= end + 500).map((p) => ({ ...p, rate: p.calls / step }));
+}
+
 function Charts({ stats, span }) {
-  const { points, step } = stats;
-  return html`<div class="charts" key=${`${span} ${step}`}>
-    <${Card} title="Calls"><${Chart} label="Calls a second over time" points=${points} series=${calls(step)} say=${decimal} height=${210} /><//>
-    <${Card} title="Stopped, cleaned or failed"><${Chart} label="Blocked, redacted, refused and failed calls over time" points=${points} series=${trouble} say=${count} height=${190} /><//>
+  const points = useMemo(() => finished(stats), [stats]);
+  const bars = useMemo(() => coarser(points, 60, ["blocked", "redacted", "refused", "errors"]), [points]);
+  return html`<div class="charts" key=${`${span} ${stats.step}`}>
+    <${Card} title="Calls"><${Chart} label="Calls a second over time" points=${points} series=${calls} say=${decimal} height=${210} /><//>
+    <${Card} title="Stopped, cleaned or failed"><${Chart} label="Blocked, redacted, refused and failed calls over time" points=${bars} stacked series=${trouble} say=${count} height=${190} /><//>
     <${Card} title="Latency of whole calls"><${Chart} label="Median and 95th percentile latency over time" points=${points} series=${latency} say=${millis} height=${190} /><//>
   </div>`;
 }
@@ -77,7 +83,7 @@ function Busiest({ title, rows, link, none }) {
 function Tally({ of }) {
   const parts = [["blocked", "bad"], ["redacted", "warn"], ["refused", "warn"], ["errors", "bad"]].filter(([name]) => of[name] > 0);
   if (parts.length === 0) return html`<span>nothing stopped</span>`;
-  return parts.map(([name, kind]) => html`<span key=${name} class=${`tone-${kind}`}>${count(of[name])} ${name}</span>`);
+  return parts.map(([name, kind]) => html`<span key=${name} class=${`tone-${kind}`}>${count(of[name])} ${name === "errors" && of[name] === 1 ? "error" : name}</span>`);
 }
 
 export default function Overview({ route }) {

@@ -4,7 +4,7 @@ import { href, read } from "../lib/route.js";
 import { decision, eventName, line } from "../lib/events.js";
 import { Badge, Risk, Time } from "./ui.js";
 import { Table } from "./table.js";
-import { Text } from "./text.js";
+import { plain, Text } from "./text.js";
 
 /** The address of the page that is open, with the story of the call over it. */
 export function storyLink(requestId) {
@@ -12,12 +12,15 @@ export function storyLink(requestId) {
   return href(now.page, now.rest, { ...now.query, call: requestId });
 }
 
+/** A name on one line, cut where it is long; the whole of it on hover. */
+const Short = ({ of }) => html`<span class="short" title=${plain(of)}><${Text} of=${of} /></span>`;
+
 export function CallTable({ rows, label, without }) {
   const columns = [
     { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
     { name: "Call", show: (e) => html`<a class="mono" href=${storyLink(e.requestId)}><${Text} of=${`${e.details.method} ${e.details.path}`} /></a>` },
-    { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Text} of=${e.agentId} />` },
-    { name: "Provider", show: (e) => e.provider && html`<${Text} of=${e.provider} />` },
+    { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} />` },
+    { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
     { name: "Decision", show: (e) => { const [kind, word] = decision(e); return html`<${Badge} kind=${kind}>${word}<//>${e.details.code && html` <code class="small muted">${e.details.code}</code>`}`; } },
   ].filter((c) => !without || c.key !== without);
   return html`<${Table} label=${label} columns=${columns} rows=${rows} keyOf=${(e) => e.id} />`;
@@ -30,8 +33,8 @@ const entryColumns = (onOpen) => [
     : html`<button type="button" class="link" onClick=${() => onOpen(e)}><strong>${eventName(e.event)}</strong></button>`}
     ${e.risk > 0 && html`<${Risk} of=${e.risk} />`}</span>
     ${line(e) && html`<span class="muted small"><${Text} of=${line(e)} /></span>`}</div>` },
-  { name: "Agent", show: (e) => e.agentId && html`<${Text} of=${e.agentId} />` },
-  { name: "Provider", show: (e) => e.provider && html`<${Text} of=${e.provider} />` },
+  { name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} />` },
+  { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
 ];
 
 /** onOpen: shows an entry that belongs to no call. */

@@ -1,7 +1,7 @@
 // Charts over time, drawn by uPlot, with the same figures as a table for those who
 // cannot see them.
 import uPlot from "../../vendor/uplot/uPlot.esm.js";
-import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { moment, utc } from "../lib/format.js";
 
 /** The colour that a custom property stands for at present: a canvas knows no properties. */
@@ -29,6 +29,12 @@ function axes(say) {
   ];
 }
 
+/** Bars on one another: the whole is drawn first, and what is below it over it. */
+function bars(series) {
+  const paths = uPlot.paths.bars({ size: [0.8, 22], align: 1 });
+  return series.map((one) => ({ label: one.name, fill: colour(one.ink), width: 0, paths, points: { show: false } })).reverse();
+}
+
 function lines(series) {
   return series.map((one) => {
     const stroke = colour(one.ink);
@@ -48,17 +54,18 @@ function followed(plot, setAt) {
   setAt(i === null || i === undefined ? null : i);
 }
 
-function options(series, say, size, setAt) {
+function options(series, { say, stacked }, size, setAt) {
   return {
-    ...size, padding: [10, 6, 0, 0], legend: { show: false },
-    cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
+    ...size, padding: [10, 24, 0, 0], legend: { show: false },
+    cursor: { y: false, points: { show: !stacked, size: 7 }, drag: { x: false, y: false } },
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-    series: [{}, ...lines(series)], axes: axes(say), hooks: { setCursor: [(plot) => followed(plot, setAt)] },
+    series: [{}, ...(stacked ? bars(series) : lines(series))], axes: axes(say), hooks: { setCursor: [(plot) => followed(plot, setAt)] },
   };
 }
 
 /** Draws anew when the theme changes, and follows its place's width. */
-function useDrawing(series, data, say, height, setAt) {
+function useDrawing(series, data, how, setAt) {
+  const { height } = how;
   const place = useRef(null);
   const plot = useRef(null);
   const [look, setLook] = useState(0);
@@ -73,7 +80,7 @@ function useDrawing(series, data, say, height, setAt) {
     };
   }, []);
   useEffect(() => {
-    const drawn = new uPlot(options(series, say, { width: place.current.clientWidth, height }, setAt), data, place.current);
+    const drawn = new uPlot(options(series, how, { width: place.current.clientWidth, height }, setAt), data, place.current);
     plot.current = drawn;
     const watch = new ResizeObserver(([entry]) => drawn.setSize({ width: Math.floor(entry.contentRect.width), height }));
     watch.observe(place.current);
@@ -86,18 +93,37 @@ function useDrawing(series, data, say, height, setAt) {
   return place;
 }
 
+function figures(points, series, stacked) {
+  const rows = series.map((s) => points.map(s.of));
+  if (!stacked) return rows;
+  for (let i = 1; i < rows.length; i++) rows[i] = rows[i].map((n, at) => n + rows[i - 1][at]);
+  return rows.reverse();
+}
+
+/** At most so many points, each the sum of several. */
+export function coarser(points, most, sums) {
+  const size = Math.ceil(points.length / most);
+  const all = [];
+  for (let i = points.length; i > 0; i -= size) {
+    const some = points.slice(Math.max(0, i - size), i);
+    all.unshift({ at: some[0].at, ...Object.fromEntries(sums.map((name) => [name, some.reduce((sum, p) => sum + p[name], 0)])) });
+  }
+  return all;
+}
+
 /**
  * points: what has `at`; series: { name, ink, dash, area, of(point) }, where ink is a
  * colour's name and dash tells lines apart without colour; say: a value in words.
+ * stacked: bars on one another in place of lines.
  */
-export function Chart({ label, points, series, say, height = 200 }) {
+export function Chart({ label, points, series, say, stacked = false, height = 200 }) {
   const [at, setAt] = useState(null);
-  const data = [points.map((p) => Date.parse(p.at) / 1000), ...series.map((s) => points.map(s.of))];
-  const place = useDrawing(series, data, say, height, setAt);
+  const data = useMemo(() => [points.map((p) => Date.parse(p.at) / 1000), ...figures(points, series, stacked)], [points, series]);
+  const place = useDrawing(series, data, { say, stacked, height }, setAt);
   const shown = at === null ? null : points[at];
   return html`<figure class="chart">
     <figcaption class="keys">
-      ${series.map((s) => html`<span class="key" key=${s.name}><i class=${`ink-${s.ink} ${s.dash ? "dashed" : ""}`} />${s.name}${shown && html` <b class="num">${say(s.of(shown))}</b>`}</span>`)}
+      ${series.map((s) => html`<span class="key" key=${s.name}><i class=${`ink-${s.ink} ${s.dash ? "dashed" : ""} ${stacked ? "square" : ""}`} />${s.name}${shown && html` <b class="num">${say(s.of(shown))}</b>`}</span>`)}
       <span class="muted num at">${shown && html`<span title=${utc(shown.at)}>${clock.format(new Date(shown.at))}</span>`}</span>
     </figcaption>
     <div class="plot" ref=${place} role="img" aria-label=${label} />
