@@ -136,7 +136,7 @@ export function Shell({ onOut }) {
   return html`<button type="button" class="skip" onClick=${() => main.current.focus()}>Skip to the content</button>
     <div class="frame">
       <header class="top">${brand}<${Button} icon=${open ? "close" : "menu"} kind="quiet" aria-expanded=${String(open)} aria-controls="side" onClick=${() => setOpen(!open)}>Menu<//></header>
-      <div class=${`side ${open ? "open" : ""}`} id="side">${brand}<${Nav} current=${route.page} /><${Foot} onOut=${onOut} /></div>
+      <section class=${`side ${open ? "open" : ""}`} id="side" aria-label="Keeper">${brand}<${Nav} current=${route.page} /><${Foot} onOut=${onOut} /></section>
       <main class="page" id="main" tabindex="-1" ref=${main}><${Page} key=${where} route=${route} /></main>
     </div>
     ${route.query.call && html`<${Story} key=${route.query.call} id=${route.query.call} />`}`;

@@ -29,6 +29,8 @@ function Calls({ id }) {
   return html`<${Loaded} of=${calls}>${(rows) => (rows.length > 0 ? html`<${CallTable} rows=${rows} label="Latest calls" without="agent" />` : html`<${Empty} title="No call yet" />`)}<//>`;
 }
 
+const Back = () => html`<a class="back" href=${href("agents")}><${Icon} name="back" /> Agents</a>`;
+
 export function Agent({ id }) {
   const agent = useLoad(async (signal) => (await api.get(`/agents/${segment(id)}`, { signal })).agent, [id], { every: 10 });
   const tokens = useLoad(async (signal) => (await api.get("/tokens" + query({ agentId: id }), { signal })).tokens, [id], { every: 15 });
@@ -37,8 +39,12 @@ export function Agent({ id }) {
     agent.reload();
     return tokens.reload();
   };
+  if (agent.error?.status === 404) {
+    return html`<div class="stack"><${Back} /><${Heading} title=${html`<${Text} of=${id} />`} />
+      <div class="card"><${Empty} title="There is no such agent"><p>It was deleted, or never registered. What it did is still <a href=${href("audit", [], { agentId: id })}>in the audit log</a>.</p><//></div></div>`;
+  }
   return html`<div class="stack">
-    <a class="back" href=${href("agents")}><${Icon} name="back" /> Agents</a>
+    <${Back} />
     <${Heading} title=${html`<${Text} of=${id} />`}>${agent.data && html`<${AgentActions} agent=${agent.data} onDone=${changed} all small=${false} />`}<//>
     <${Card} title="Agent"><${Loaded} of=${agent}>${(a) => html`<${Facts} agent=${a} />`}<//><//>
     <${Card} title="Living tokens" flush><${Loaded} of=${tokens} lines=${2}>${(rows) => (rows.length > 0 ? html`<${TokenTable} rows=${rows} onDone=${tokens.reload} without="agent" />` : html`<${Empty} title="No token of it is alive" />`)}<//><//>

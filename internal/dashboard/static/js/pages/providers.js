@@ -38,7 +38,7 @@ function Credentials({ provider, secrets, onAdd }) {
   }
   return html`<ul class="stack tight">${secrets.map((s) => {
     const [kind, word] = standing(s);
-    return html`<li key=${s.label} class="row"><code><${Text} of=${s.label} /></code><${Badge} kind=${kind}>${word}<//>${can("write") && html`<${Test} secret=${s} />`}</li>`;
+    return html`<li key=${s.label} class="row"><code class="label"><${Text} of=${s.label} /></code><${Badge} kind=${kind}>${word}<//>${can("write") && html`<${Test} secret=${s} />`}</li>`;
   })}</ul>`;
 }
 
@@ -60,7 +60,7 @@ function Provider({ provider, secrets, onAdd }) {
   const p = provider;
   return html`<article class="card provider">
     <div class="head"><h2><${Text} of=${p.title} /> <code class="muted">${p.name}</code></h2>
-      <span class="row">${p.baseUrl ? html`<code class="muted break">${host(p.baseUrl)}</code>` : html`<${Badge} kind="warn">needs an address<//>`}${/^https:/.test(p.docs || "") && html`<a href=${p.docs} target="_blank" rel="noreferrer noopener" class="small">Its documentation</a>`}</span></div>
+      <span class="row">${p.baseUrl ? html`<code class="muted break">${host(p.baseUrl)}</code>` : html`<${Badge} kind="warn">needs an address<//>`}${/^https:/.test(p.docs || "") && html`<a href=${p.docs} target="_blank" rel="noreferrer noopener" class="small">API documentation</a>`}</span></div>
     <div class="body stack tight">
       ${!p.baseUrl && html`<p class="small muted">Name ${p.tenant ? html`<${Text} of=${p.tenant} />` : "its address"} in <code>KEEPER_PROXY_${p.name.toUpperCase().replaceAll("-", "_")}_URL</code>.</p>`}
       <${Credentials} provider=${p} secrets=${secrets} onAdd=${onAdd} />

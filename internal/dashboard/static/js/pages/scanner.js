@@ -54,12 +54,12 @@ export default function Scanner() {
     <${Heading} title="Scanner" lead="What would keeper find in a text? It looks as it does at calls on their way; the text is kept nowhere, and what is found is noted in the audit log without it." />
     <div class="scanner">
       <form class="stack tight" onSubmit=${submit}>
-        <div class="field"><label for="scan-text">Text</label><textarea id="scan-text" data-search rows="14" value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${keys} spellcheck="false" autocomplete="off" placeholder="Paste a prompt, a log, a file…" /></div>
+        <div class="field"><label for="scan-text">Text</label><textarea id="scan-text" data-search rows="14" value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${keys} spellcheck=${false} autocomplete="off" placeholder="Paste a prompt, a log, a file…" /></div>
         <div class="row spread"><span class="small muted">${bytes(new Blob([text]).size)}</span><span class="row">${text && html`<${Button} onClick=${() => { setText(""); setDone(null); }}>Clear<//>`}
           <button class="button primary" disabled=${!text || scanning.busy} aria-keyshortcuts="Control+Enter">${scanning.busy ? "Looking…" : "Scan"}</button></span></div>
         <${Problem} error=${scanning.error} />
       </form>
-      <div aria-live="polite">${done ? html`<${Result} result=${done.result} text=${done.text} onAllow=${can("*") ? setAllowing : null} />` : html`<div class="card"><${Empty} title="Nothing scanned yet"><p>Findings show here, with their places in the text. <kbd>Ctrl</kbd> <kbd>Enter</kbd> scans.</p><//></div>`}</div>
+      <div aria-live="polite">${done ? html`<${Result} result=${done.result} text=${done.text} onAllow=${can("*") ? setAllowing : null} />` : html`<div class="card"><${Empty} title="Nothing scanned yet" level=${2}><p>Findings show here, with their places in the text. <kbd>Ctrl</kbd> <kbd>Enter</kbd> scans.</p><//></div>`}</div>
     </div>
     ${allowing && html`<${AllowForm} fingerprint=${allowing.fingerprint} rule=${allowing.rule} onClose=${() => setAllowing(null)} onDone=${scanning.run} />`}
   </div>`;

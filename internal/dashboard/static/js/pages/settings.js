@@ -28,10 +28,10 @@ function Health() {
     </div>`}<//><//>`;
 }
 
-function Figures({ status }) {
-  return html`<${Card} title="In figures"><dl class="facts">
+function Figures({ of }) {
+  return html`<${Card} title="In figures"><${Loaded} of=${of} lines=${3}>${(status) => html`<dl class="facts">
     <dt>Agents</dt><dd class="num">${count(status.agents)}</dd><dt>Credentials</dt><dd class="num">${count(status.secrets)}</dd>
-    <dt>Audit entries</dt><dd class="num">${count(status.auditEntries)}</dd><dt>Of warning or critical risk</dt><dd class="num">${count(status.highRiskEvents)}</dd></dl><//>`;
+    <dt>Audit entries</dt><dd class="num">${count(status.auditEntries)}</dd><dt>Of those with risk</dt><dd class="num">${count(status.highRiskEvents)}</dd></dl>`}<//><//>`;
 }
 
 const says = { "*": "everything", "keeper:read": "look", "keeper:write": "change", "keeper:audit": "read the log", "keeper:scan": "scan" };
@@ -66,9 +66,12 @@ export default function Settings({ route }) {
   const { allow, rule } = route.query;
   return html`<div class="stack">
     <${Heading} title="Settings and health" lead="What runs here and how it stands." />
-    <div class="halves"><${Health} /><div class="stack"><${Me} /><${Looks} /></div></div>
-    <${Loaded} of=${status} lines=${4}>${(s) => html`<div class="halves"><${Figures} status=${s} /><${Keys} /></div>
-      <${Outlets} rows=${s.auditOutlets || []} /><${Sources} rows=${s.secretSources || []} />`}<//>
+    <div class="halves">
+      <div class="stack"><${Health} /><${Figures} of=${status} /></div>
+      <div class="stack"><${Me} /><${Looks} /></div>
+    </div>
+    <${Keys} />
+    <${Outlets} rows=${status.data?.auditOutlets || []} /><${Sources} rows=${status.data?.secretSources || []} />
     ${can("*") && html`<${Exceptions} key=${turn} />`}
     ${allow && can("*") && html`<${AllowForm} fingerprint=${allow} rule=${rule} onClose=${() => setQuery({ allow: "", rule: "" })} onDone=${() => setTurn(turn + 1)} />`}
     ${allow && !can("*") && html`<${Note} kind="warn">To let a value pass needs the scope <code>*</code>. <${Button} small onClick=${() => setQuery({ allow: "", rule: "" })}>Close<//><//>`}

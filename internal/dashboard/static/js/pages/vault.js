@@ -28,12 +28,12 @@ function Health({ of }) {
 }
 
 function Agents({ of }) {
-  if (!of) return html`<span class="muted">all whose scopes cover it</span>`;
+  if (!of) return html`<span class="muted">any agent in scope</span>`;
   if (of.length === 0) return html`<${Badge} kind="warn">no agent<//>`;
   return html`<span class="chips">${of.map((id) => html`<span class="chip" key=${id}><${Text} of=${id} /></span>`)}</span>`;
 }
 
-const names = { api: "set here or by command", environment: "environment", env: "environment" };
+const names = { api: "keeper's vault", environment: "environment", env: "environment" };
 
 function Delete({ secret, onClose, onDone }) {
   const remove = async () => {
@@ -49,7 +49,7 @@ function Delete({ secret, onClose, onDone }) {
 
 const columns = (act) => [
   { name: "Credential", kind: "main", show: (s) => html`<div class="named"><strong><${Text} of=${s.provider} /></strong><span class="muted small"><${Text} of=${s.label} /></span></div>` },
-  { name: "Looks like", show: (s) => (s.preview ? html`<code><${Text} of=${s.preview} /></code>` : null) },
+  { name: "Looks like", show: (s) => (s.preview ? html`<code class="nowrap"><${Text} of=${s.preview} /></code>` : null) },
   { name: "Health", show: (s) => html`<${Health} of=${s} />` },
   { name: "For", show: (s) => html`<${Agents} of=${s.allowedAgents} />` },
   { name: "Version", show: (s) => html`<div class="named"><span class="num">${s.version}</span><span class="small muted"><${Time} at=${s.rotatedAt} how="ago" /></span></div>` },

@@ -27,7 +27,7 @@ function Find({ filters }) {
     else if (wanted.length === 0 || wanted.length >= 3) setQuery({ text: wanted, requestId: "" }, { push: true });
   };
   return html`<form class="search grow" onSubmit=${find} role="search"><${Icon} name="search" />
-    <input class="input" type="search" data-search aria-label="Request id, or part of a path" aria-keyshortcuts="/" placeholder="Request id, or part of a path" value=${text} onInput=${(e) => setText(e.target.value)} spellcheck="false" autocapitalize="off" />
+    <input class="input" type="search" data-search aria-label="Request id, or part of a path" aria-keyshortcuts="/" placeholder="Request id, or part of a path" value=${text} onInput=${(e) => setText(e.target.value)} spellcheck=${false} autocapitalize="off" />
     ${!text && html`<kbd aria-hidden="true">/</kbd>`}
     ${short && html`<span class="small tone-bad" role="alert">Give three characters or more.</span>`}</form>`;
 }
@@ -68,7 +68,14 @@ export function Chosen({ filters }) {
     <${Button} small kind="quiet" onClick=${() => setQuery(none, { push: true })}>Clear all<//></div>`;
 }
 
-const riskNames = ["normal", "warning", "critical"];
+const riskNames = { 1: "warning or worse", 2: "critical" };
+
+/** How many entries are of a risk or a higher one. */
+function atLeast(risks = []) {
+  return [1, 2]
+    .map((value) => ({ value, count: risks.filter((r) => Number(r.value) >= value).reduce((sum, r) => sum + r.count, 0) }))
+    .filter((r) => r.count > 0);
+}
 
 function Facet({ title, name, values, filters, words = String }) {
   const [all, setAll] = useState(false);
@@ -89,7 +96,7 @@ export function Facets({ filters }) {
     ${data && html`<div class="body"><${Facet} title="Events" name="event" values=${data.events} filters=${filters} words=${eventName} />
       <${Facet} title="Agents" name="agentId" values=${data.agents} filters=${filters} />
       <${Facet} title="Providers" name="provider" values=${data.providers} filters=${filters} />
-      <${Facet} title="Risk" name="minRisk" values=${(data.risks || []).filter((r) => Number(r.value) > 0)} filters=${filters} words=${(v) => (Number(v) === 1 ? "warning or worse" : riskNames[v])} />
+      <${Facet} title="Risk" name="minRisk" values=${atLeast(data.risks)} filters=${filters} words=${(v) => riskNames[v]} />
       <p class="small muted">Counted over the newest ${count(data.examined)} entries that match.</p></div>`}
   </details>`;
 }

@@ -18,17 +18,17 @@ const Short = ({ of }) => html`<span class="short" title=${plain(of)}><${Text} o
 export function CallTable({ rows, label, without }) {
   const columns = [
     { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
-    { name: "Call", show: (e) => html`<a class="mono" href=${storyLink(e.requestId)}><${Text} of=${`${e.details.method} ${e.details.path}`} /></a>` },
+    { name: "Call", kind: "main", show: (e) => html`<a class="mono" href=${storyLink(e.requestId)}><${Text} of=${`${e.details.method} ${e.details.path}`} /></a>` },
     { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} />` },
     { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
     { name: "Decision", show: (e) => { const [kind, word] = decision(e); return html`<${Badge} kind=${kind}>${word}<//>${e.details.code && html` <code class="small muted">${e.details.code}</code>`}`; } },
   ].filter((c) => !without || c.key !== without);
-  return html`<${Table} label=${label} columns=${columns} rows=${rows} keyOf=${(e) => e.id} />`;
+  return html`<${Table} label=${label} lines columns=${columns} rows=${rows} keyOf=${(e) => e.id} />`;
 }
 
 const entryColumns = (onOpen) => [
   { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
-  { name: "What", show: (e) => html`<div class="named"><span class="row">${e.requestId
+  { name: "What", kind: "main", show: (e) => html`<div class="named"><span class="row">${e.requestId
     ? html`<a href=${storyLink(e.requestId)}><strong>${eventName(e.event)}</strong></a>`
     : html`<button type="button" class="link" onClick=${() => onOpen(e)}><strong>${eventName(e.event)}</strong></button>`}
     ${e.risk > 0 && html`<${Risk} of=${e.risk} />`}</span>
@@ -39,5 +39,5 @@ const entryColumns = (onOpen) => [
 
 /** onOpen: shows an entry that belongs to no call. */
 export function EntryTable({ rows, onOpen }) {
-  return html`<${Table} label="Entries, newest first" columns=${entryColumns(onOpen)} rows=${rows} keyOf=${(e) => e.id} />`;
+  return html`<${Table} label="Entries, newest first" lines columns=${entryColumns(onOpen)} rows=${rows} keyOf=${(e) => e.id} />`;
 }

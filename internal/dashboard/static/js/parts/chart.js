@@ -17,7 +17,9 @@ function colour(name) {
 
 const faint = (rgb, share) => rgb.replace("rgb(", "rgba(").replace(")", `, ${share})`);
 
-function axes(say) {
+const wholes = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 1e5, 1e6];
+
+function axes(say, whole) {
   const ink = colour("muted");
   const line = colour("line");
   const font = "11px system-ui, sans-serif";
@@ -25,7 +27,7 @@ function axes(say) {
   return [
     { stroke: ink, font, grid: { show: false }, ticks: { stroke: line, width: 1, size: 4 }, space: 72, size: 26,
       incrs: [60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600], values: (_, ticks) => ticks.map((t) => hour.format(new Date(t * 1000))) },
-    { stroke: ink, font, grid, ticks: { show: false }, size: 46, space: 34, values: (_, ticks) => ticks.map(say) },
+    { stroke: ink, font, grid, ticks: { show: false }, size: 46, space: 34, ...(whole && { incrs: wholes }), values: (_, ticks) => ticks.map(say) },
   ];
 }
 
@@ -59,7 +61,7 @@ function options(series, { say, stacked }, size, setAt) {
     ...size, padding: [10, 24, 0, 0], legend: { show: false },
     cursor: { y: false, points: { show: !stacked, size: 7 }, drag: { x: false, y: false } },
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
-    series: [{}, ...(stacked ? bars(series) : lines(series))], axes: axes(say), hooks: { setCursor: [(plot) => followed(plot, setAt)] },
+    series: [{}, ...(stacked ? bars(series) : lines(series))], axes: axes(say, stacked), hooks: { setCursor: [(plot) => followed(plot, setAt)] },
   };
 }
 

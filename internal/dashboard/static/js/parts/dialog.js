@@ -40,7 +40,7 @@ export function Confirm({ title, action, onConfirm, onClose, word, children }) {
     <div class="stack">
       <div class="stack tight">${children}</div>
       ${word && html`<div class="field"><label for="confirm-word">Type <code>${word}</code> to confirm</label>
-        <input id="confirm-word" class="input mono" autofocus value=${typed} onInput=${(e) => setTyped(e.target.value)} spellcheck="false" autocapitalize="off" /></div>`}
+        <input id="confirm-word" class="input mono" autofocus value=${typed} onInput=${(e) => setTyped(e.target.value)} spellcheck=${false} autocapitalize="off" /></div>`}
       <${Problem} error=${doing.error} />
     </div>
   <//>`;

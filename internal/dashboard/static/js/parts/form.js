@@ -20,7 +20,7 @@ export function Field({ label, hint, wrong, children }) {
 export function Input({ label, hint, wrong, value, onValue, mono, list, ...rest }) {
   const id = useId("list");
   return html`<${Field} label=${label} hint=${hint} wrong=${wrong}>${(field) => html`
-    <input class=${`input ${mono ? "mono" : ""}`} ...${field} ...${rest} value=${value} list=${list ? id : undefined} spellcheck="false" onInput=${(e) => onValue(e.target.value)} />
+    <input class=${`input ${mono ? "mono" : ""}`} ...${field} ...${rest} value=${value} list=${list ? id : undefined} spellcheck=${false} onInput=${(e) => onValue(e.target.value)} />
     ${list && html`<datalist id=${id}>${list.map((one) => html`<option key=${one} value=${one} />`)}</datalist>`}`}<//>`;
 }
 
@@ -48,7 +48,7 @@ export function Search({ label, name, value = "", placeholder }) {
     timer.current = setTimeout(() => setQuery({ [name]: typed.trim() }), 200);
   };
   return html`<div class="search grow"><${Icon} name="search" />
-    <input class="input" type="search" data-search aria-label=${label} aria-keyshortcuts="/" placeholder=${placeholder || label} value=${text} onInput=${type} spellcheck="false" autocomplete="off" />
+    <input class="input" type="search" data-search aria-label=${label} aria-keyshortcuts="/" placeholder=${placeholder || label} value=${text} onInput=${type} spellcheck=${false} autocomplete="off" />
     ${shortcuts() && !text && html`<kbd aria-hidden="true">/</kbd>`}</div>`;
 }
 

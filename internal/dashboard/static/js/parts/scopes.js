@@ -21,7 +21,8 @@ const every = (provider) => ({ name: "everything", scope: `${provider.name}:*`, 
 
 function matching(providers, text) {
   const wanted = text.toLowerCase();
-  return providers.filter((p) => `${p.name} ${p.title}`.toLowerCase().includes(wanted));
+  const first = (p) => Number(!p.name.startsWith(wanted));
+  return providers.filter((p) => `${p.name} ${p.title}`.toLowerCase().includes(wanted)).sort((a, b) => first(a) - first(b));
 }
 
 function Permission({ permission, chosen, onToggle }) {
@@ -52,7 +53,7 @@ function ByHand({ onAdd }) {
     event.preventDefault();
     add();
   };
-  return html`<div class="row"><input class="input mono grow" aria-label="Another scope, provider:permission" placeholder="another: provider:permission" value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${enter} spellcheck="false" autocapitalize="off" />
+  return html`<div class="row"><input class="input mono grow" aria-label="Another scope, provider:permission" placeholder="another: provider:permission" value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${enter} spellcheck=${false} autocapitalize="off" />
     <${Button} onClick=${add} disabled=${!text.trim()}>Add<//></div>`;
 }
 
@@ -70,7 +71,7 @@ export function ScopePicker({ value, onValue }) {
     <div class="picked"><${Scopes} of=${value} none="Nothing chosen yet: the agent may call nothing." />
       ${value.length > 0 && html`<${Button} small kind="quiet" onClick=${() => onValue([])}>Clear<//>`}</div>
     ${value.some((s) => s === "*" || s.startsWith("*:") || s.startsWith("keeper:")) && html`<${Note} kind="warn">This grant reaches keeper itself or every provider. Few agents need that.<//>`}
-    <input class="input" type="search" aria-label="Find a provider" placeholder="Find a provider" value=${text} onInput=${(e) => setText(e.target.value)} spellcheck="false" />
+    <input class="input" type="search" aria-label="Find a provider" placeholder="Find a provider" value=${text} onInput=${(e) => setText(e.target.value)} spellcheck=${false} />
     <div class="grantables" role="group" aria-label=${plural(shown.length, "provider")}>
       ${shown.map((p) => html`<${Provider} key=${p.name} provider=${p} chosen=${value} onToggle=${toggle} open=${shown.length < 3 || p.permissions.some((one) => value.includes(one.scope)) || value.includes(p.name + ":*")} />`)}
       ${shown.length === 0 && html`<p class="muted small">No provider is called <${Text} of=${text} />.</p>`}

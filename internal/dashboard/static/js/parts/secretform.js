@@ -58,7 +58,7 @@ export function SecretForm({ secret, provider: named = "", onClose, onDone }) {
         <${Input} label="Provider" value=${provider} onValue=${setProvider} mono autofocus list=${providers.data || []} autocapitalize="off" hint="Of the catalogue, or one that you add later." />
         <${Input} label="Label" value=${label} onValue=${setLabel} mono placeholder="default" autocapitalize="off" hint="Tells several of one provider apart." /></div>`}
       <${Field} label=${secret ? "New value" : "Value"} hint="It is sealed at once and never shown again.">${(attributes) => html`
-        <input ...${attributes} ref=${value.field} class="input mono" type="password" autocomplete="off" spellcheck="false" autofocus=${Boolean(secret)} onInput=${(e) => setFilled(e.target.value !== "")} />`}<//>
+        <input ...${attributes} ref=${value.field} class="input mono" type="password" autocomplete="off" spellcheck=${false} autofocus=${Boolean(secret)} onInput=${(e) => setFilled(e.target.value !== "")} />`}<//>
       ${secret && html`<p class="small muted">The next call uses the new version. Version ${secret.version} is let go.</p>`}
       <${Restriction} restricted=${restricted} agents=${agents} known=${known.data || []} onRestricted=${setRestricted} onAgents=${setAgents} />
       <${Problem} error=${saving.error} />

@@ -4,7 +4,7 @@ import { api, query } from "../lib/api.js";
 import { href, setQuery } from "../lib/route.js";
 import { useLoad } from "../lib/load.js";
 import { useSession } from "../lib/session.js";
-import { bytes, millis } from "../lib/format.js";
+import { bytes, millis, moment } from "../lib/format.js";
 import { story, verdict } from "../lib/story.js";
 import { eventName } from "../lib/events.js";
 import { Dialog } from "./dialog.js";
@@ -15,10 +15,13 @@ import { Text } from "./text.js";
 const icons = { ok: "check", warn: "warn", bad: "close", "": "info" };
 
 function Sentences({ entries }) {
-  return html`<ol class="story">${story(entries).map((one, i) => html`<li key=${i} class=${one.kind}>
+  const { can } = useSession();
+  const told = story(entries);
+  const moments = told.map((one) => moment(one.at, { seconds: true }));
+  return html`<ol class="story">${told.map((one, i) => html`<li key=${i} class=${one.kind}>
     <span class="dot"><${Icon} name=${icons[one.kind]} size=${13} /></span>
-    <div class="grow"><${Text} of=${one.text} />${one.finding?.fingerprint && html`<div class="row small muted"><span>Fingerprint <code class="break">${one.finding.fingerprint}</code></span><a href=${href("settings", [], { allow: one.finding.fingerprint, rule: one.finding.rule })}>Let this value pass…</a></div>`}</div>
-    <span class="small muted"><${Time} at=${one.at} how="exact" /></span>
+    <div class="grow"><${Text} of=${one.text} />${one.finding?.fingerprint && html`<div class="row small muted"><span>Fingerprint <code class="break">${one.finding.fingerprint}</code></span>${can("*") && !one.finding.exempt && html`<a href=${href("settings", [], { allow: one.finding.fingerprint, rule: one.finding.rule })}>Let this value pass…</a>`}</div>`}</div>
+    <span class="small muted">${moments[i] !== moments[i - 1] && html`<${Time} at=${one.at} how="exact" />`}</span>
   </li>`)}</ol>`;
 }
 

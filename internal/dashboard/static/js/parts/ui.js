@@ -88,8 +88,8 @@ export function Loading({ lines = 5 }) {
   return html`<div class="bones" role="status"><span class="hidden-visually">Loading</span>${Array.from({ length: lines }, (_, i) => html`<i key=${i} />`)}</div>`;
 }
 
-export function Empty({ title, children }) {
-  return html`<div class="state"><h3>${title}</h3>${children}</div>`;
+export function Empty({ title, level = 3, children }) {
+  return html`<div class="state">${level === 2 ? html`<h2>${title}</h2>` : html`<h3>${title}</h3>`}${children}</div>`;
 }
 
 /** What went wrong, in keeper's own words, and what to quote to whoever looks into it. */
