@@ -41,7 +41,7 @@ export function Agent({ id }) {
   };
   if (agent.error?.status === 404) {
     return html`<div class="stack"><${Back} /><${Heading} title=${html`<${Text} of=${id} />`} />
-      <div class="card"><${Empty} title="There is no such agent"><p>It was deleted, or never registered. What it did is still <a href=${href("audit", [], { agentId: id })}>in the audit log</a>.</p><//></div></div>`;
+      <div class="card"><${Empty} level=${2} title="There is no such agent"><p>It was deleted, or never registered. What it did is still <a href=${href("audit", [], { agentId: id })}>in the audit log</a>.</p><//></div></div>`;
   }
   return html`<div class="stack">
     <${Back} />

@@ -77,7 +77,7 @@ function List({ route }) {
       <div class="scroller"><${Filter} label="Status" name="status" value=${status} options=${filters} /></div></div>
     <div class="card"><${Loaded} of=${list}>${(all) => (rows.length > 0
       ? html`<${Table} label="Agents" columns=${columns(list.reload)} rows=${rows} keyOf=${(a) => a.id} />`
-      : html`<${Empty} title=${all.length > 0 ? "No agent matches" : "No agent yet"}>${all.length === 0 && html`<p>Register one here, or run <code>keeper run -- your-agent</code>.</p>`}<//>`)}<//></div>
+      : html`<${Empty} level=${2} title=${all.length > 0 ? "No agent matches" : "No agent yet"}>${all.length === 0 && html`<p>Register one here, or run <code>keeper run -- your-agent</code>.</p>`}<//>`)}<//></div>
     <p class="muted small" aria-live="polite">${list.data && `${plural(rows.length, "agent")} of ${list.data.length}`}</p>
     ${open && html`<${Register} onClose=${() => setOpen(false)} onDone=${list.reload} />`}
   </div>`;

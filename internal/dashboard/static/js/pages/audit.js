@@ -73,7 +73,7 @@ export default function Audit({ route }) {
           <div class="more">${list.cursor
             ? html`<${Button} onClick=${list.more} disabled=${list.busy}>${list.busy ? "Looking…" : "Show older entries"}<//>`
             : html`<span class="muted small">These are all.</span>`}${list.error && html`<span class="tone-bad small">${list.error.message}</span>`}</div>`
-        : html`<${Empty} title="No entry matches">${list.cursor ? html`<p>The newest entries were looked at. Older ones may match.</p><${Button} onClick=${list.more} disabled=${list.busy}>Look further back<//>` : html`<p>Take a filter away, or choose a longer time.</p>`}<//>`)}<//></div>
+        : html`<${Empty} level=${2} title="No entry matches">${list.cursor ? html`<p>The newest entries were looked at. Older ones may match.</p><${Button} onClick=${list.more} disabled=${list.busy}>Look further back<//>` : html`<p>Take a filter away, or choose a longer time.</p>`}<//>`)}<//></div>
     </div>
     ${entry && html`<${Entry} entry=${entry} onClose=${() => setEntry(null)} />`}
     ${exporting && html`<${Export} filters=${filters} onClose=${() => setExporting(false)} />`}

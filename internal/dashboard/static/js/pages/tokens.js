@@ -38,7 +38,7 @@ export default function Tokens({ route }) {
     <div class="bar"><${Search} label="Search by agent, token id or scope" name="search" value=${route.query.search} /></div>
     <div class="card"><${Loaded} of=${list}>${({ tokens }) => (rows.length > 0
       ? html`<${TokenTable} rows=${rows} onDone=${list.reload} />`
-      : html`<${Empty} title=${tokens.length > 0 ? "No token matches" : "No token is alive"}>${tokens.length === 0 && html`<p>Issue one for an agent here, or with <code>keeper token issue</code>.</p>`}<//>`)}<//></div>
+      : html`<${Empty} level=${2} title=${tokens.length > 0 ? "No token matches" : "No token is alive"}>${tokens.length === 0 && html`<p>Issue one for an agent here, or with <code>keeper token issue</code>.</p>`}<//>`)}<//></div>
     <div class="row spread"><p class="muted small" aria-live="polite">${list.data && `${plural(rows.length, "token")} of ${list.data.tokens.length}${list.data.more ? ", and more" : ""}`}</p>
       ${list.data?.more && html`<${Button} onClick=${() => setPages(pages + 1)}>Show more<//>`}</div>
     ${open && html`<${IssueToken} onClose=${() => setOpen(false)} onDone=${list.reload} />`}

@@ -78,7 +78,7 @@ export default function Vault({ route }) {
     <div class="bar"><${Search} label="Search by provider, label or agent" name="search" value=${route.query.search} /></div>
     <div class="card"><${Loaded} of=${list}>${(all) => (rows.length > 0
       ? html`<${Table} label="Credentials" columns=${columns(act)} rows=${rows} keyOf=${(s) => `${s.provider}@${s.label}`} />`
-      : html`<${Empty} title=${all.length > 0 ? "No credential matches" : "The vault is empty"}>${all.length === 0 && html`<p>Add a provider's key here, or with <code>keeper secret set</code>.</p>`}<//>`)}<//></div>
+      : html`<${Empty} level=${2} title=${all.length > 0 ? "No credential matches" : "The vault is empty"}>${all.length === 0 && html`<p>Add a provider's key here, or with <code>keeper secret set</code>.</p>`}<//>`)}<//></div>
     <p class="muted small" aria-live="polite">${list.data && `${plural(rows.length, "credential")} of ${list.data.length}`}</p>
     ${open?.form && html`<${SecretForm} secret=${open.secret} provider=${open.secret?.provider} onClose=${close} onDone=${list.reload} />`}
     ${open?.remove && html`<${Delete} secret=${open.remove} onClose=${close} onDone=${list.reload} />`}
