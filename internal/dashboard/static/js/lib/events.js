@@ -101,6 +101,8 @@ const lines = {
   "vault.access": (d) => (d.action === "denied" ? "asked for a credential of others" : d.action),
   "vault.modified": (d) => (d.purpose ? `${d.purpose} key rotated` : [d.label, d.version ? `version ${d.version}` : "", d.action].filter(Boolean).join(", ")),
   "vault.refused": (d) => `${d.label}, version ${d.version}: ${d.reason}`,
+  "session.started": (d) => `to the dashboard, by ${d.how}`,
+  "session.ended": (d) => d.reason,
   "exception.created": (d) => `${d.rule}: ${d.reason}`,
   "exception.removed": (d) => d.rule,
   "state.changed": (d) => objects(d.objects),
