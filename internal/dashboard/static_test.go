@@ -93,3 +93,24 @@ func read(t *testing.T, name string) string {
 	}
 	return string(text)
 }
+
+// Else the browser learns of them one after the other.
+func TestTheFirstViewIsAskedForAtOnce(t *testing.T) {
+	scripts, page := sources(t, ".js"), sources(t, ".html")["index.html"]
+	static := regexp.MustCompile(`from "(\.[^"]+)"`)
+	seen := map[string]bool{}
+	var follow func(name string)
+	follow = func(name string) {
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		if !strings.Contains(page, `"`+name+`"`) {
+			t.Errorf("index.html does not preload %s, which it needs", name)
+		}
+		for _, found := range static.FindAllStringSubmatch(scripts[name], -1) {
+			follow(path.Join(path.Dir(name), found[1]))
+		}
+	}
+	follow("js/app.js")
+}

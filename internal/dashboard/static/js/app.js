@@ -3,11 +3,13 @@
 import { html, render, useEffect, useState } from "./lib/html.js";
 import { signedOut } from "./lib/api.js";
 import { Session, signIn, takeCode, whoAmI } from "./lib/session.js";
-import { Shell } from "./shell.js";
+import { pages, Shell } from "./shell.js";
+import { read } from "./lib/route.js";
 import { SignIn } from "./pages/signin.js";
 import { Toasts } from "./parts/toast.js";
 
 const code = takeCode();
+pages[read().page]?.load().catch(() => {}); // while it is asked who is signed in; the shell says what fails
 
 /** begun: { session } of who is in, or { why, oidc } where nobody is. */
 async function begin() {
