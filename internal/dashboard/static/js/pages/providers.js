@@ -8,7 +8,7 @@ import { useSession } from "../lib/session.js";
 import { millis, plural } from "../lib/format.js";
 import { Filter, Search } from "../parts/form.js";
 import { SecretForm } from "../parts/secretform.js";
-import { storyLink } from "../parts/calls.js";
+import { StoryLink } from "../parts/calls.js";
 import { Badge, Button, Card, Empty, Heading, Loaded } from "../parts/ui.js";
 import { Text } from "../parts/text.js";
 import { standing } from "./vault.js";
@@ -26,7 +26,7 @@ function Test({ secret }) {
   const failed = testing.error;
   return html`<span class="row" aria-live="polite">
     <${Button} small onClick=${testing.run} disabled=${testing.busy} aria-label=${`Test ${secret.provider} ${secret.label}`}>${testing.busy ? "Testing…" : "Test"}<//>
-    ${result && html`<${Badge} kind=${result.ok ? "ok" : "bad"}>${result.ok ? "works" : "fails"}<//><span class="small muted"><${Text} of=${result.message} /> (${millis(result.durationMs)})</span>${result.requestId && html`<a class="small" href=${storyLink(result.requestId)}>The call</a>`}`}
+    ${result && html`<${Badge} kind=${result.ok ? "ok" : "bad"}>${result.ok ? "works" : "fails"}<//><span class="small muted"><${Text} of=${result.message} /> (${millis(result.durationMs)})</span>${result.requestId && html`<${StoryLink} class="small" id=${result.requestId}>The call<//>`}`}
     ${failed && html`<span class="small tone-bad"><${Text} of=${failed.message} /></span>`}
   </span>`;
 }

@@ -34,7 +34,7 @@ function Figures({ of }) {
     <dt>Audit entries</dt><dd class="num">${count(status.auditEntries)}</dd><dt>Of those with risk</dt><dd class="num">${count(status.highRiskEvents)}</dd></dl>`}<//><//>`;
 }
 
-const says = { "*": "everything", "keeper:read": "look", "keeper:write": "change", "keeper:audit": "read the log", "keeper:scan": "scan" };
+const says = { "*": "everything", "keeper:*": "everything here", "keeper:read": "see what is here", "keeper:write": "change it", "keeper:audit": "read the audit log", "keeper:scan": "scan texts" };
 
 function Me() {
   const session = useSession();

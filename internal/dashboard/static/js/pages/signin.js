@@ -23,7 +23,7 @@ export function SignIn({ why, signInUrl, onIn }) {
     ${ownAddress(signInUrl) && html`<a class="button primary" href=${signInUrl}>Sign in with your organisation</a><div class="or small">or</div>`}
     <form class="stack" onSubmit=${submit}>
       <div class="field"><label for="code">Link or code</label>
-        <input id="code" class="input mono" type="password" autocomplete="one-time-code" spellcheck=${false} value=${text} onInput=${(e) => setText(e.target.value)} placeholder="Paste the link that keeper login printed" /></div>
+        <input id="code" class="input mono" type="password" autocomplete="one-time-code" spellcheck=${false} value=${text} onInput=${(e) => setText(e.target.value)} placeholder="Paste it here" /></div>
       <${Problem} error=${entering.error} />
       <button class=${`button ${signInUrl ? "" : "primary"}`} disabled=${!text.trim() || entering.busy}>Sign in</button>
     </form>

@@ -1,15 +1,20 @@
 // Calls and other entries of the audit log in a table; the story of each opens from it.
 import { html } from "../lib/html.js";
-import { href, read } from "../lib/route.js";
+import { href, read, setQuery } from "../lib/route.js";
 import { decision, eventName, line } from "../lib/events.js";
 import { Badge, Risk, Time } from "./ui.js";
 import { Table } from "./table.js";
 import { plain, Text } from "./text.js";
 
-/** The address of the page that is open, with the story of the call over it. */
-export function storyLink(requestId) {
+/** Opens the story of the call over the page that is open. */
+export function StoryLink({ id, children, ...rest }) {
   const now = read();
-  return href(now.page, now.rest, { ...now.query, call: requestId });
+  const open = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button > 0) return;
+    event.preventDefault(); // a jump to a fragment would take the focus from the link for good
+    setQuery({ call: id }, { push: true });
+  };
+  return html`<a ...${rest} href=${href(now.page, now.rest, { ...now.query, call: id })} onClick=${open}>${children}</a>`;
 }
 
 /** A name on one line, cut where it is long; the whole of it on hover. */
@@ -18,7 +23,7 @@ const Short = ({ of }) => html`<span class="short" title=${plain(of)}><${Text} o
 export function CallTable({ rows, label, without }) {
   const columns = [
     { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
-    { name: "Call", kind: "main", show: (e) => html`<a class="mono" href=${storyLink(e.requestId)}><${Text} of=${`${e.details.method} ${e.details.path}`} /></a>` },
+    { name: "Call", kind: "main", show: (e) => html`<${StoryLink} class="mono" id=${e.requestId}><${Text} of=${`${e.details.method} ${e.details.path}`} /><//>` },
     { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} />` },
     { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
     { name: "Decision", show: (e) => { const [kind, word] = decision(e); return html`<${Badge} kind=${kind}>${word}<//>${e.details.code && html` <code class="small muted">${e.details.code}</code>`}`; } },
@@ -29,7 +34,7 @@ export function CallTable({ rows, label, without }) {
 const entryColumns = (onOpen) => [
   { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
   { name: "What", kind: "main", show: (e) => html`<div class="named"><span class="row">${e.requestId
-    ? html`<a href=${storyLink(e.requestId)}><strong>${eventName(e.event)}</strong></a>`
+    ? html`<${StoryLink} id=${e.requestId}><strong>${eventName(e.event)}</strong><//>`
     : html`<button type="button" class="link" onClick=${() => onOpen(e)}><strong>${eventName(e.event)}</strong></button>`}
     ${e.risk > 0 && html`<${Risk} of=${e.risk} />`}</span>
     ${line(e) && html`<span class="muted small"><${Text} of=${line(e)} /></span>`}</div>` },

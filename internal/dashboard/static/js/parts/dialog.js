@@ -1,20 +1,30 @@
 // Dialogs, by the browser's own element: it keeps the focus inside, gives it back, and
 // closes on Esc.
-import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { html, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { useAction } from "../lib/load.js";
 import { Button, Problem } from "./ui.js";
 
 let named = 0;
 
+// What opened the dialog may be gone by now: then the page's heading has the focus.
+function settleFocus() {
+  if (document.activeElement === document.body) document.querySelector("main h1")?.focus({ preventScroll: true });
+}
+
 /** kind: "", "wide" or "drawer". foot: what stands at its bottom. */
 export function Dialog({ title, kind = "", onClose, onSubmit, foot, children }) {
   const box = useRef(null);
   const [id] = useState(() => `dialog-${++named}`);
-  useEffect(() => {
-    const before = document.activeElement;
-    box.current.showModal();
-    box.current.querySelector("[autofocus]")?.focus();
-    return () => before?.isConnected && before.focus();
+  const gone = useRef(false);
+  useLayoutEffect(() => {
+    const dialog = box.current;
+    dialog.showModal();
+    dialog.querySelector("[autofocus]")?.focus();
+    return () => {
+      gone.current = true;
+      dialog.close(); // while it is open, nothing else can take the focus back
+      setTimeout(settleFocus);
+    };
   }, []);
   const submit = (event) => {
     event.preventDefault();
@@ -23,7 +33,7 @@ export function Dialog({ title, kind = "", onClose, onSubmit, foot, children }) 
   const outside = (event) => event.target === box.current && kind === "drawer" && onClose();
   const inner = html`<div class="head"><h2 id=${id}>${title}</h2><${Button} icon="close" kind="quiet" small aria-label="Close" onClick=${onClose} /></div>
     <div class="content">${children}</div>${foot ? html`<div class="foot">${foot}</div>` : html`<div />`}`;
-  return html`<dialog ref=${box} class=${`box ${kind}`} aria-labelledby=${id} onClick=${outside} onClose=${onClose}
+  return html`<dialog ref=${box} class=${`box ${kind}`} aria-labelledby=${id} onClick=${outside} onClose=${() => gone.current || onClose()}
       onCancel=${(event) => { event.preventDefault(); onClose(); }}>
     ${onSubmit ? html`<form class="inner" onSubmit=${submit} autocomplete="off">${inner}</form>` : html`<div class="inner">${inner}</div>`}
   </dialog>`;
