@@ -1,5 +1,5 @@
 // The frame around the pages: navigation, who is signed in, theme, keys.
-import { html, useEffect, useRef, useState } from "./lib/html.js";
+import { html, useContext, useEffect, useErrorBoundary, useRef, useState } from "./lib/html.js";
 import { href, useRoute } from "./lib/route.js";
 import { setTheme, shortcuts, theme } from "./lib/prefs.js";
 import { signOut, useSession } from "./lib/session.js";
@@ -9,7 +9,7 @@ import { Badge, Button, Failure, Lacking, Loading } from "./parts/ui.js";
 import { Text } from "./parts/text.js";
 import { toastError } from "./parts/toast.js";
 import { Story } from "./parts/story.js";
-import { usePending } from "./parts/pending.js";
+import { Pending, usePending } from "./parts/pending.js";
 
 /** The pages: what the navigation calls them, the scope that they need, and where their code is. */
 export const pages = {
@@ -25,7 +25,7 @@ export const pages = {
 
 function Nav({ current }) {
   const { can } = useSession();
-  const waiting = usePending();
+  const waiting = useContext(Pending);
   return html`<nav class="nav" aria-label="Pages"><ul>
     ${Object.entries(pages).map(([name, page]) => html`<li key=${name}><a href=${href(name)} aria-current=${name === current ? "page" : undefined}>
       <${Icon} name=${name} />${page.title}
@@ -91,9 +91,10 @@ function Page({ route }) {
   const { can } = useSession();
   const page = pages[route.page];
   const { view: View, error } = usePage(route.page);
+  const [fault] = useErrorBoundary((thrown) => console.error(thrown));
   if (!page) return html`<div class="card"><div class="state"><h1 tabindex="-1">There is no such page</h1><p><a href=${href("overview")}>Go to the overview</a></p></div></div>`;
   if (!can(page.needs)) return html`<div class="stack"><h1 tabindex="-1">${page.title}</h1><${Lacking} scope=${`keeper:${page.needs}`} /></div>`;
-  if (error) return html`<div class="card"><${Failure} error=${error} retry=${() => location.reload()} /></div>`;
+  if (error || fault) return html`<div class="card"><${Failure} error=${error || new Error("This page failed while it was drawn. That is a fault of the dashboard; please report it.")} retry=${() => location.reload()} /></div>`;
   return View ? html`<${View} route=${route} />` : html`<${Loading} lines=${8} />`;
 }
 
@@ -132,12 +133,13 @@ export function Shell({ onOut }) {
     window.addEventListener("keydown", close);
     return () => window.removeEventListener("keydown", close);
   }, []);
+  const waiting = usePending();
   const brand = html`<a class="brand" href=${href("overview")}><${Mark} />keeper</a>`;
-  return html`<button type="button" class="skip" onClick=${() => main.current.focus()}>Skip to the content</button>
+  return html`<${Pending.Provider} value=${waiting}><button type="button" class="skip" onClick=${() => main.current.focus()}>Skip to the content</button>
     <div class="frame">
       <header class="top">${brand}<${Button} icon=${open ? "close" : "menu"} kind="quiet" aria-expanded=${String(open)} aria-controls="side" onClick=${() => setOpen(!open)}>Menu<//></header>
       <section class=${`side ${open ? "open" : ""}`} id="side" aria-label="Keeper">${brand}<${Nav} current=${route.page} /><${Foot} onOut=${onOut} /></section>
       <main class="page" id="main" tabindex="-1" ref=${main}><${Page} key=${where} route=${route} /></main>
     </div>
-    ${route.query.call && html`<${Story} key=${route.query.call} id=${route.query.call} />`}`;
+    ${route.query.call && html`<${Story} key=${route.query.call} id=${route.query.call} />`}<//>`;
 }

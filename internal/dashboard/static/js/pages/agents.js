@@ -8,6 +8,7 @@ import { useSession } from "../lib/session.js";
 import { plural } from "../lib/format.js";
 import { Dialog } from "../parts/dialog.js";
 import { Filter, Input, Search } from "../parts/form.js";
+import { useMore } from "../parts/more.js";
 import { Table } from "../parts/table.js";
 import { ScopePicker } from "../parts/scopes.js";
 import { AgentActions } from "../parts/agentactions.js";
@@ -69,6 +70,7 @@ function List({ route }) {
   const list = useLoad(async (signal) => (await api.get("/agents", { signal })).agents, [], { every: 15 });
   const { status = "", search = "" } = route.query;
   const rows = chosen(list.data || [], route.query);
+  const [shown, more] = useMore(rows);
   return html`<div class="stack">
     <${Heading} title="Agents" lead="Who calls providers through keeper. An agent holds a token of keeper's, never a provider's key.">
       ${can("write") && html`<${Button} kind="primary" icon="plus" onClick=${() => setOpen(true)}>Register an agent<//>`}
@@ -76,7 +78,7 @@ function List({ route }) {
     <div class="bar"><${Search} label="Search by id, name or scope" name="search" value=${search} />
       <div class="scroller"><${Filter} label="Status" name="status" value=${status} options=${filters} /></div></div>
     <div class="card"><${Loaded} of=${list}>${(all) => (rows.length > 0
-      ? html`<${Table} label="Agents" columns=${columns(list.reload)} rows=${rows} keyOf=${(a) => a.id} />`
+      ? html`<${Table} label="Agents" columns=${columns(list.reload)} rows=${shown} keyOf=${(a) => a.id} />${more}`
       : html`<${Empty} level=${2} title=${all.length > 0 ? "No agent matches" : "No agent yet"}>${all.length === 0 && html`<p>Register one here, or run <code>keeper run -- your-agent</code>.</p>`}<//>`)}<//></div>
     <p class="muted small" aria-live="polite">${list.data && `${plural(rows.length, "agent")} of ${list.data.length}`}</p>
     ${open && html`<${Register} onClose=${() => setOpen(false)} onDone=${list.reload} />`}

@@ -49,8 +49,8 @@ function Live({ tail }) {
 }
 
 export default function Audit({ route }) {
-  const filters = route.query;
-  const live = filters.live === "1";
+  const { call, live: on, ...filters } = route.query; // whose story is open filters nothing
+  const live = on === "1";
   const list = useEntries(filters);
   const tail = useTail(filters, live);
   const [entry, setEntry] = useState(null);

@@ -6,7 +6,13 @@ import { Mark } from "../parts/icon.js";
 import { Note, Problem } from "../parts/ui.js";
 
 /** Only an address of keeper's own is followed. */
-const ownAddress = (url) => typeof url === "string" && new URL(url, location.href).origin === location.origin;
+function ownAddress(url) {
+  try {
+    return Boolean(url) && new URL(url, location.href).origin === location.origin;
+  } catch {
+    return false;
+  }
+}
 
 export function SignIn({ why, signInUrl, onIn }) {
   const [text, setText] = useState("");

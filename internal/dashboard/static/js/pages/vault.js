@@ -18,7 +18,6 @@ export function standing(s) {
   if (isTime(s.refusedSince)) return ["bad", "refused", s.refusal, s.refusedSince];
   if (s.state === "absent") return ["bad", "no value", s.problem, s.since];
   if (s.state === "stale") return ["warn", "stale", s.problem, s.since];
-  if (isTime(s.retryAt)) return ["warn", "retrying", s.problem, s.since];
   return ["ok", s.state === "fresh" ? "fresh" : "good"];
 }
 

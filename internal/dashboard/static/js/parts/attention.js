@@ -1,5 +1,5 @@
 // What needs a person: agents that wait, and what keeper itself warns of.
-import { html } from "../lib/html.js";
+import { html, useContext } from "../lib/html.js";
 import { api } from "../lib/api.js";
 import { href } from "../lib/route.js";
 import { useLoad } from "../lib/load.js";
@@ -7,7 +7,7 @@ import { plural } from "../lib/format.js";
 import { Icon } from "./icon.js";
 import { Time } from "./ui.js";
 import { Text } from "./text.js";
-import { usePending } from "./pending.js";
+import { Pending } from "./pending.js";
 
 /** Keeper's health; that it is unhealthy is an answer too. */
 export async function health(signal) {
@@ -26,7 +26,7 @@ function Item({ kind, icon, title, to, link, children }) {
 }
 
 export function Attention() {
-  const waiting = usePending();
+  const waiting = useContext(Pending);
   const { data, error } = useLoad(health, [], { every: 15 });
   const warnings = data?.warnings || [];
   const down = data?.status === "unhealthy" || error;

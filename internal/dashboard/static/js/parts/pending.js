@@ -1,5 +1,5 @@
 // How many agents wait for approval, for the navigation.
-import { useEffect, useState } from "../lib/html.js";
+import { createContext, useEffect, useState } from "../lib/html.js";
 import { api } from "../lib/api.js";
 import { useLoad } from "../lib/load.js";
 import { useSession } from "../lib/session.js";
@@ -8,6 +8,9 @@ const changed = "keeper:agents";
 
 /** Says that agents were changed here, so that the number is counted anew. */
 export const agentsChanged = () => window.dispatchEvent(new CustomEvent(changed));
+
+/** That number, counted once for all who show it. */
+export const Pending = createContext(0);
 
 export function usePending() {
   const may = useSession().can("read");
