@@ -1,14 +1,16 @@
 // The start: takes the code of a one-time link, asks who is signed in, and shows the
 // dashboard or the way in.
 import { html, render, useEffect, useState } from "./lib/html.js";
+import { reasons } from "./lib/events.js";
 import { signedOut } from "./lib/api.js";
-import { Session, signIn, takeCode, whoAmI } from "./lib/session.js";
+import { Session, signIn, takeCode, takeError, whoAmI } from "./lib/session.js";
 import { pages, Shell } from "./shell.js";
 import { read } from "./lib/route.js";
 import { SignIn } from "./pages/signin.js";
 import { Toasts } from "./parts/toast.js";
 
 const code = takeCode();
+const refusal = takeError();
 pages[read().page]?.load().catch(() => {}); // while it is asked who is signed in; the shell says what fails
 
 /** begun: { session } of who is in, or { why, oidc } where nobody is. */
@@ -16,8 +18,14 @@ async function begin() {
   try {
     return { session: code ? await signIn(code) : await whoAmI() };
   } catch (error) {
-    return outside(error, code ? "The link does not let you in: it works once, within five minutes of being made. Make another." : "");
+    return outside(error, whyNot());
   }
+}
+
+function whyNot() {
+  if (code) return "The link does not let you in: it works once, within five minutes of being made. Make another.";
+  if (refusal) return `You are not signed in: ${Object.hasOwn(reasons, refusal) ? reasons[refusal] : "the issuer's answer does not let you in"}.`;
+  return "";
 }
 
 function outside(error, why = "") {

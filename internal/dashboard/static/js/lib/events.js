@@ -56,6 +56,8 @@ export const reasons = {
   redaction_impossible: "a secret in the answer could not be taken out",
   agent_gone: "the agent hung up",
   credentials_invalid: "the agent is unknown or its secret is wrong",
+  signin_failed: "the issuer did not say who that is",
+  signin_denied: "no rule lets that person sign in",
   code_invalid: "the sign-in code was wrong, used, or too old",
   session_ended: "its session had ended",
   token_needed: "that needs a token, not a session",

@@ -27,6 +27,13 @@ export function takeCode() {
   return code;
 }
 
+/** The code of what went wrong at the issuer, which led back here with it. */
+export function takeError() {
+  const error = new URLSearchParams(location.hash.slice(1)).get("error");
+  if (error) history.replaceState(null, "", location.pathname + "#/overview");
+  return error;
+}
+
 /** The code in what a person pasted: the link or the code alone. */
 export function codeIn(text) {
   const pasted = text.trim();

@@ -52,14 +52,17 @@ const latency = [
   { name: "95 of 100 are under", ink: "violet", dash: [5, 3], of: (p) => p.p95Ms },
 ];
 
-/** The points that are over: the newest is still filling, and would look like a fall. */
-export function finished({ points, step, until }) {
-  const end = Date.parse(until);
-  return points.filter((p) => Date.parse(p.at) + step * 1000 <= end + 500).map((p) => ({ ...p, rate: p.calls / step }));
+/**
+ * The points with their rates. The newest is still filling: its rate is over what of it
+ * has passed, and where that is next to nothing it is left out.
+ */
+export function rated({ points, step, until }) {
+  const passed = (p) => Math.min(step, (Date.parse(until) - Date.parse(p.at)) / 1000);
+  return points.filter((p) => passed(p) >= Math.min(step, 5)).map((p) => ({ ...p, rate: p.calls / passed(p) }));
 }
 
 function Charts({ stats, span }) {
-  const points = useMemo(() => finished(stats), [stats]);
+  const points = useMemo(() => rated(stats), [stats]);
   const bars = useMemo(() => coarser(points, 60, ["blocked", "redacted", "refused", "errors"]), [points]);
   return html`<div class="charts" key=${`${span} ${stats.step}`}>
     <${Card} title="Calls"><${Chart} label="Calls a second over time" points=${points} series=${calls} say=${decimal} height=${210} /><//>

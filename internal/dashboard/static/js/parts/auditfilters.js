@@ -11,7 +11,7 @@ import { Icon } from "./icon.js";
 import { Button } from "./ui.js";
 import { Text } from "./text.js";
 
-const risks = [["", "any risk"], ["1", "warnings and worse"], ["2", "critical alone"]];
+const risks = [["", "any risk"], ["1", "with risk"], ["2", "critical"]];
 
 /** One field for a request's id and for a part of a path. */
 function Find({ filters }) {
@@ -55,7 +55,7 @@ function Plain({ label, value, options, onPick }) {
   return html`<select aria-label=${label} value=${value} onChange=${(e) => onPick(e.target.value)}>${options.map(([name, words]) => html`<option key=${name} value=${name} selected=${name === value}>${words}</option>`)}</select>`;
 }
 
-const shownAs = { event: eventName, since: moment, until: moment, minRisk: (v) => (v === "2" ? "critical" : v === "1" ? "warning or worse" : "any") };
+const shownAs = { event: eventName, since: moment, until: moment, minRisk: (v) => (v === "2" ? "critical" : v === "1" ? "warning or critical" : "any") };
 
 /** What is chosen, each with its end. */
 export function Chosen({ filters }) {
@@ -68,7 +68,7 @@ export function Chosen({ filters }) {
     <${Button} small kind="quiet" onClick=${() => setQuery(none, { push: true })}>Clear all<//></div>`;
 }
 
-const riskNames = { 1: "warning or worse", 2: "critical" };
+const riskNames = { 1: "warning or critical", 2: "critical" };
 
 /** How many entries are of a risk or a higher one. */
 function atLeast(risks = []) {

@@ -26,7 +26,7 @@ function axes(say, whole) {
   const grid = { stroke: line, width: 1 };
   return [
     { stroke: ink, font, grid: { show: false }, ticks: { stroke: line, width: 1, size: 4 }, space: 72, size: 26,
-      incrs: [60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600], values: (_, ticks) => ticks.map((t) => hour.format(new Date(t * 1000))) },
+      incrs: [60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400], values: (_, ticks) => ticks.map((t) => hour.format(new Date(t * 1000))) },
     { stroke: ink, font, grid, ticks: { show: false }, size: 46, space: 34, ...(whole && { incrs: wholes }), values: (_, ticks) => ticks.map(say) },
   ];
 }
@@ -37,12 +37,15 @@ function bars(series) {
   return series.map((one) => ({ label: one.name, fill: colour(one.ink), width: 0, paths, points: { show: false } })).reverse();
 }
 
+// A line through one or two points would not show.
+const isSparse = (plot, series) => plot.data[series].filter((n) => n !== null && n !== 0).length < 3;
+
 function lines(series) {
   return series.map((one) => {
     const stroke = colour(one.ink);
     return {
       label: one.name, stroke, width: 1.75, dash: one.dash, spanGaps: false, fill: one.area ? faint(stroke, 0.13) : undefined,
-      points: { show: false },
+      points: { show: isSparse, size: 5 },
     };
   });
 }

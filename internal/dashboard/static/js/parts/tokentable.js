@@ -24,6 +24,6 @@ export function TokenTable({ rows, onDone, without }) {
     { name: "Issued", show: (t) => html`<${Time} at=${t.issuedAt} how="ago" />` },
     { name: "Ends", show: (t) => html`<${Time} at=${t.expiresAt} how="ago" />` },
     { key: "act", name: "Actions", kind: "actions", show: (t) => html`<div class="row"><${Button} small kind="danger" aria-label=${`Revoke the token ${t.jti} of ${t.agentId}`} onClick=${() => revoke(t, onDone).catch(toastError)}>Revoke<//></div>` },
-  ].filter((c) => c.key !== without && (c.key !== "act" || can("write")));
+  ].filter((c) => (!without || c.key !== without) && (c.key !== "act" || can("write")));
   return html`<${Table} label="Living tokens" columns=${columns} rows=${rows} keyOf=${(t) => t.jti} />`;
 }
