@@ -38,7 +38,7 @@ function bars(series) {
 }
 
 // A line through one or two points would not show.
-const isSparse = (plot, series) => plot.data[series].filter((n) => n !== null && n !== 0).length < 3;
+const isSparse = (plot, series) => plot.data[series].filter((n) => n !== null).length < 3;
 
 function lines(series) {
   return series.map((one) => {
@@ -59,11 +59,17 @@ function followed(plot, setAt) {
   setAt(i === null || i === undefined ? null : i);
 }
 
+// A bar stands to the right of its time: the last one needs room.
+function withLast(plot, low, high) {
+  const [first, second] = plot.data[0];
+  return [low, high + (second - first || 1)];
+}
+
 function options(series, { say, stacked }, size, setAt) {
   return {
     ...size, padding: [10, 24, 0, 0], legend: { show: false },
     cursor: { y: false, points: { show: !stacked, size: 7 }, drag: { x: false, y: false } },
-    scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: { x: stacked ? { time: true, range: withLast } : { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     series: [{}, ...(stacked ? bars(series) : lines(series))], axes: axes(say, stacked), hooks: { setCursor: [(plot) => followed(plot, setAt)] },
   };
 }

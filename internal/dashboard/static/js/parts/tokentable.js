@@ -19,7 +19,7 @@ export function TokenTable({ rows, onDone, without }) {
   const { can } = useSession();
   const columns = [
     { key: "agent", name: "Agent", kind: "main", show: (t) => html`<a href=${href("agents", [t.agentId])}><strong><${Text} of=${t.agentId} /></strong></a>` },
-    { name: "Token", show: (t) => html`<code class="break">${t.jti}</code>` },
+    { name: "Token", show: (t) => html`<code class="jti">${t.jti}</code>` },
     { name: "Covers", show: (t) => html`<${Scopes} of=${t.scopes} />` },
     { name: "Issued", show: (t) => html`<${Time} at=${t.issuedAt} how="ago" />` },
     { name: "Ends", show: (t) => html`<${Time} at=${t.expiresAt} how="ago" />` },
