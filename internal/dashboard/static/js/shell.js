@@ -6,7 +6,7 @@ import { signOut, useSession } from "./lib/session.js";
 import { plural } from "./lib/format.js";
 import { Icon, Mark } from "./parts/icon.js";
 import { Badge, Button, Failure, Lacking, Loading } from "./parts/ui.js";
-import { Text } from "./parts/text.js";
+import { Text, plain } from "./parts/text.js";
 import { toastError } from "./parts/toast.js";
 import { Story } from "./parts/story.js";
 import { Pending, usePending } from "./parts/pending.js";
@@ -126,7 +126,7 @@ export function Shell({ onOut }) {
   useArrival(where, main);
   useEffect(() => {
     setOpen(false);
-    document.title = `${route.rest[0] || pages[route.page]?.title || "Not found"} · keeper`;
+    document.title = `${plain(route.rest[0]) || pages[route.page]?.title || "Not found"} · keeper`;
   }, [where]);
   useEffect(() => {
     const close = (event) => event.key === "Escape" && setOpen(false);

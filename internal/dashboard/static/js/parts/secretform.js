@@ -20,11 +20,34 @@ function Restriction({ restricted, agents, known, onRestricted, onAgents }) {
   </fieldset>`;
 }
 
+// A password field drops line breaks in silence, which would break a key of several
+// lines: for such a key there is another field, which hides what is in it as well.
+function Value({ label, first, value, onFilled }) {
+  const [lines, setLines] = useState(false);
+  const paste = (event) => {
+    const text = event.clipboardData.getData("text").trim();
+    if (!/[\r\n]/.test(text)) return;
+    event.preventDefault();
+    setLines(true);
+    setTimeout(() => value.put(text));
+    onFilled(true);
+  };
+  const common = { ref: value.field, autocomplete: "off", autocapitalize: "off", spellcheck: false, onInput: (e) => onFilled(e.target.value !== "") };
+  return html`<${Field} label=${label} hint="It is sealed at once and never shown again.">${(attributes) => (lines
+    ? html`<textarea key="lines" ...${attributes} ...${common} class="masked" rows="4" />`
+    : html`<input key="line" ...${attributes} ...${common} class="input mono" type="password" autofocus=${first} onPaste=${paste} />`)}<//>
+    <${Check} checked=${lines} onValue=${(on) => { value.clear(); onFilled(false); setLines(on); }}>It has several lines<//>`;
+}
+
 // The field itself holds the value and the page's state never does; it is emptied as
-// soon as the value is sent, and when the dialog closes.
+// soon as the value is sent, and when the dialog closes. The line break that a terminal
+// copies with a key is no part of it.
 function useValue() {
   const field = useRef(null);
-  return { field, take: () => field.current?.value ?? "", clear: () => { if (field.current) field.current.value = ""; } };
+  const put = (text) => {
+    if (field.current) field.current.value = text;
+  };
+  return { field, put, take: () => (field.current?.value ?? "").replace(/[\r\n]+$/, ""), clear: () => put("") };
 }
 
 /** secret: the one to rotate; without it, a new one. */
@@ -57,8 +80,7 @@ export function SecretForm({ secret, provider: named = "", onClose, onDone }) {
       ${!secret && html`<div class="halves tight">
         <${Input} label="Provider" value=${provider} onValue=${setProvider} mono autofocus list=${providers.data || []} autocapitalize="off" hint="Of the catalogue, or one that you add later." />
         <${Input} label="Label" value=${label} onValue=${setLabel} mono placeholder="default" autocapitalize="off" hint="Tells several of one provider apart." /></div>`}
-      <${Field} label=${secret ? "New value" : "Value"} hint="It is sealed at once and never shown again.">${(attributes) => html`
-        <input ...${attributes} ref=${value.field} class="input mono" type="password" autocomplete="off" spellcheck=${false} autofocus=${Boolean(secret)} onInput=${(e) => setFilled(e.target.value !== "")} />`}<//>
+      <${Value} label=${secret ? "New value" : "Value"} first=${Boolean(secret)} value=${value} onFilled=${setFilled} />
       ${secret && html`<p class="small muted">The next call uses the new version. Version ${secret.version} is let go.</p>`}
       <${Restriction} restricted=${restricted} agents=${agents} known=${known.data || []} onRestricted=${setRestricted} onAgents=${setAgents} />
       <${Problem} error=${saving.error} />
