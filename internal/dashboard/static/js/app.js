@@ -2,6 +2,7 @@
 // dashboard or the way in.
 import { html, render, useEffect, useState } from "./lib/html.js";
 import { reasons } from "./lib/events.js";
+import { own } from "./lib/own.js";
 import { signedOut } from "./lib/api.js";
 import { Session, signIn, takeCode, takeError, whoAmI } from "./lib/session.js";
 import { pages, Shell } from "./shell.js";
@@ -11,7 +12,7 @@ import { Toasts } from "./parts/toast.js";
 
 const code = takeCode();
 const refusal = takeError();
-pages[read().page]?.load().catch(() => {}); // while it is asked who is signed in; the shell says what fails
+own(pages, read().page)?.load().catch(() => {}); // while it is asked who is signed in; the shell says what fails
 
 /** begun: { session } of who is in, or { why, oidc } where nobody is. */
 async function begin() {
@@ -24,7 +25,7 @@ async function begin() {
 
 function whyNot() {
   if (code) return "The link does not let you in: it works once, within five minutes of being made. Make another.";
-  if (refusal) return `You are not signed in: ${Object.hasOwn(reasons, refusal) ? reasons[refusal] : "the issuer's answer does not let you in"}.`;
+  if (refusal) return `You are not signed in: ${own(reasons, refusal) || "the issuer's answer does not let you in"}.`;
   return "";
 }
 

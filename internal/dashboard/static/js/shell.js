@@ -1,6 +1,7 @@
 // The frame around the pages: navigation, who is signed in, theme, keys.
 import { html, useContext, useEffect, useErrorBoundary, useRef, useState } from "./lib/html.js";
 import { href, useRoute } from "./lib/route.js";
+import { own } from "./lib/own.js";
 import { setTheme, shortcuts, theme } from "./lib/prefs.js";
 import { signOut, useSession } from "./lib/session.js";
 import { plural } from "./lib/format.js";
@@ -78,7 +79,7 @@ function usePage(name) {
   const [state, setState] = useState({});
   useEffect(() => {
     let left = false;
-    pages[name]?.load().then(
+    own(pages, name)?.load().then(
       (module) => left || setState({ name, view: module.default }),
       () => left || setState({ name, error: new Error("A part of the dashboard could not be loaded. Reload the page; if keeper was upgraded just now, that brings the new one.") }),
     );
@@ -89,7 +90,7 @@ function usePage(name) {
 
 function Page({ route }) {
   const { can } = useSession();
-  const page = pages[route.page];
+  const page = own(pages, route.page);
   const { view: View, error } = usePage(route.page);
   const [fault] = useErrorBoundary((thrown) => console.error(thrown));
   if (!page) return html`<div class="card"><div class="state"><h1 tabindex="-1">There is no such page</h1><p><a href=${href("overview")}>Go to the overview</a></p></div></div>`;
@@ -126,7 +127,7 @@ export function Shell({ onOut }) {
   useArrival(where, main);
   useEffect(() => {
     setOpen(false);
-    document.title = `${plain(route.rest[0]) || pages[route.page]?.title || "Not found"} · keeper`;
+    document.title = `${plain(route.rest[0]) || own(pages, route.page)?.title || "Not found"} · keeper`;
   }, [where]);
   useEffect(() => {
     const close = (event) => event.key === "Escape" && setOpen(false);

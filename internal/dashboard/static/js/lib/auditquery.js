@@ -1,5 +1,7 @@
 // The explorer's filters in the URL, as the routes take them.
 
+import { own } from "./own.js";
+
 const names = ["agentId", "provider", "event", "requestId", "minRisk", "rule", "code", "status", "text"];
 const spans = { "15m": 900, "1h": 3600, "24h": 86400, "7d": 604800, "30d": 2592000 };
 
@@ -18,7 +20,7 @@ export function lasting(query) {
 /** All of them; a range that ends now is counted from now. */
 export function filtersOf(query, now = Date.now()) {
   const filters = lasting(query);
-  if (spans[query.range]) filters.since = new Date(now - spans[query.range] * 1000).toISOString();
+  if (own(spans, query.range)) filters.since = new Date(now - own(spans, query.range) * 1000).toISOString();
   else {
     if (query.since) filters.since = query.since;
     if (query.until) filters.until = query.until;
@@ -27,7 +29,7 @@ export function filtersOf(query, now = Date.now()) {
 }
 
 export function rangeOf(query) {
-  if (spans[query.range]) return query.range;
+  if (own(spans, query.range)) return query.range;
   return query.range === "custom" || query.since || query.until ? "custom" : "";
 }
 

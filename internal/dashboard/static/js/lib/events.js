@@ -1,4 +1,5 @@
 // What the audit log's events are called, and each entry in one line.
+import { own } from "./own.js";
 
 /** By event: its name in words. */
 export const events = {
@@ -29,7 +30,7 @@ export const events = {
   error: "Refused by keeper",
 };
 
-export const eventName = (event) => events[event] || event;
+export const eventName = (event) => own(events, event) || event;
 
 /** By code of a refusal or a failure: the words that follow "because" . */
 export const reasons = {
@@ -83,7 +84,7 @@ export const reasons = {
   internal_error: "of a fault of keeper's own",
 };
 
-export const reason = (code) => reasons[code] || `of ${code}`;
+export const reason = (code) => own(reasons, code) || `of ${code}`;
 
 const rules = (findings = []) => [...new Set(findings.map((f) => f.rule))].join(", ");
 const call = (d) => `${d.method || ""} ${d.mode === "forward" || d.mode === "tunnel" ? d.host || "" : ""}${d.mode === "tunnel" ? "" : d.path || ""}`.trim();
@@ -122,7 +123,7 @@ const outcomeWord = (outcome) => ({ cut: "cut off", agent_gone: "the agent hung 
 
 /** The entry's details in one line. */
 export function line(entry) {
-  return lines[entry.event]?.(entry.details || {}) || "";
+  return own(lines, entry.event)?.(entry.details || {}) || "";
 }
 
 /** What became of a proxied call by its decision: kind of badge and word. */

@@ -31,10 +31,12 @@ export function bytes(n) {
 
 export const percent = (part, all) => (all > 0 ? `${tenth.format((100 * part) / all)} %` : "–");
 
-export const utc = (text) => new Date(text).toISOString().replace("T", " ").replace(/\.000Z$|Z$/, " UTC");
+export const utc = (text) => (Number.isNaN(Date.parse(text)) ? String(text) : new Date(text).toISOString().replace("T", " ").replace(/\.000Z$|Z$/, " UTC"));
 
+/** A time that an address was given by hand may be none: it is shown as it is. */
 export function moment(text, { seconds = false } = {}) {
   const date = new Date(text);
+  if (Number.isNaN(date.getTime())) return String(text);
   if (seconds) return (date.toDateString() === new Date().toDateString() ? today : exact).format(date);
   return (date.getFullYear() === new Date().getFullYear() ? dayTime : yearTime).format(date);
 }
@@ -42,6 +44,7 @@ export function moment(text, { seconds = false } = {}) {
 const steps = [[60, "second"], [60, "minute"], [24, "hour"], [30, "day"], [12, "month"], [Infinity, "year"]];
 
 export function ago(text, now = Date.now()) {
+  if (Number.isNaN(Date.parse(text))) return String(text);
   let distance = (new Date(text).getTime() - now) / 1000;
   if (Math.abs(distance) < 5) return "just now";
   for (const [size, unit] of steps) {

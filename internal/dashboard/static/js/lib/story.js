@@ -1,5 +1,6 @@
 // The story of one call in plain sentences, from its entries in the audit log, as
 // `keeper explain` tells it.
+import { own } from "./own.js";
 import { eventName, line, reason } from "./events.js";
 
 const carried = (source) => (source ? ` from ${source}` : "");
@@ -52,7 +53,7 @@ const outcomes = {
 function tellOutcome(e, d) {
   const measured = d.durationMs > 0 || d.status > 0 ? `, ${d.responseBytes} bytes in ${d.durationMs} ms` : "";
   const answered = { kind: d.status >= 400 || !d.status ? "warn" : "ok", text: (d.status > 0 ? `The provider answered ${d.status}` : "The provider gave no answer") + measured + "." };
-  const [kind, text] = outcomes[d.outcome] || ["", `What became of it is called ${d.outcome}.`];
+  const [kind, text] = own(outcomes, d.outcome) || ["", `What became of it is called ${d.outcome}.`];
   const told = [answered, { kind, text: text + (d.code ? ` Why: ${reason(d.code)} (${d.code}).` : "") }];
   if (d.credentialRefused) told.splice(1, 0, { kind: "bad", text: "The provider did not take the credential." });
   return told;
@@ -89,7 +90,7 @@ const tellers = {
 
 /** The entries' story, oldest first: { kind, text, at, entry, finding? }; kind is "", "ok", "warn" or "bad". */
 export function story(entries) {
-  return entries.flatMap((e) => (tellers[e.event] || tellOther)(e, e.details || {}).map((one) => ({ ...one, at: e.timestamp, entry: e.id })));
+  return entries.flatMap((e) => (own(tellers, e.event) || tellOther)(e, e.details || {}).map((one) => ({ ...one, at: e.timestamp, entry: e.id })));
 }
 
 /** How it ended, in a word for the head of the story. */

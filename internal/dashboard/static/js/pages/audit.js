@@ -52,7 +52,7 @@ export default function Audit({ route }) {
   const { call, live: on, ...filters } = route.query; // whose story is open filters nothing
   const live = on === "1";
   const list = useEntries(filters);
-  const tail = useTail(filters, live);
+  const tail = useTail(filters, live, list.first.reload);
   const [entry, setEntry] = useState(null);
   const [exporting, setExporting] = useState(false);
   useEffect(() => tail.clear(), [JSON.stringify(filtersOf(filters))]);

@@ -2,6 +2,7 @@
 import { html, useMemo } from "../lib/html.js";
 import { api, query } from "../lib/api.js";
 import { href } from "../lib/route.js";
+import { own } from "../lib/own.js";
 import { useLoad } from "../lib/load.js";
 import { compact, count, decimal, millis, percent } from "../lib/format.js";
 import { Filter } from "../parts/form.js";
@@ -90,7 +91,7 @@ function Tally({ of }) {
 }
 
 export default function Overview({ route }) {
-  const span = refresh[route.query.window] ? route.query.window : "5m";
+  const span = own(refresh, route.query.window) ? route.query.window : "5m";
   const stats = useLoad((signal) => api.get("/stats" + query({ window: span }), { signal }), [span], { every: refresh[span] });
   const agents = (stats.data?.agents || []).map((a) => ({ ...a, name: a.id }));
   return html`<div class="stack loose">

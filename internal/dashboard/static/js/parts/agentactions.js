@@ -24,8 +24,8 @@ async function revoke(agent, onDone) {
   await api.post("/auth/revoke", { agentId: agent.id });
   agentsChanged();
   onDone();
-  const back = () => setStatus(agent, "active", `${agent.id} may have new tokens again. Its old ones stay dead.`, onDone);
-  toast(`${agent.id} is revoked: all its tokens are dead, from the next request on. Undo lets it have new ones.`, { undo: back });
+  const back = () => setStatus(agent, agent.status, `${agent.id} is ${agent.status} again. Its old tokens stay dead.`, onDone);
+  toast(`${agent.id} is revoked: all its tokens are dead, from the next request on. Undo makes it what it was, but those tokens stay dead.`, { undo: back });
 }
 
 /** Approves a pending agent, or changes the grant of any other. */

@@ -29,7 +29,10 @@ function Value({ label, first, value, onFilled }) {
     if (!/[\r\n]/.test(text)) return;
     event.preventDefault();
     setLines(true);
-    setTimeout(() => value.put(text));
+    setTimeout(() => {
+      value.put(text);
+      value.field.current?.focus();
+    });
     onFilled(true);
   };
   const common = { ref: value.field, autocomplete: "off", autocapitalize: "off", spellcheck: false, onInput: (e) => onFilled(e.target.value !== "") };
