@@ -57,7 +57,7 @@ function chosen(agents, { status = "", search = "" }) {
 }
 
 const columns = (reload) => [
-  { name: "Agent", kind: "main", show: (a) => html`<div class="named"><a href=${href("agents", [a.id])}><strong><${Text} of=${a.id} /></strong></a>${a.name !== a.id && html`<span class="muted small"><${Text} of=${a.name} /></span>`}</div>` },
+  { name: "Agent", kind: "main", show: (a) => html`<div class="named"><a href=${href("agents", [a.id])}><strong><${Text} of=${a.id} /></strong></a>${a.name !== a.id && html`<span class="muted small clamp"><${Text} of=${a.name} /></span>`}</div>` },
   { name: "Status", show: (a) => html`<${Status} of=${a.status} />` },
   { name: "May", show: (a) => html`<${Scopes} of=${a.scopes} />` },
   { name: "Last seen", show: (a) => html`<${Time} at=${a.lastSeenAt} how="ago" />` },

@@ -9,7 +9,7 @@ import { filtersOf, fromField, labels, rangeOf, ranges, toField } from "../lib/a
 import { Input, Select } from "./form.js";
 import { Icon } from "./icon.js";
 import { Button } from "./ui.js";
-import { Text } from "./text.js";
+import { plain, Text } from "./text.js";
 
 const risks = [["", "any risk"], ["1", "with risk"], ["2", "critical"]];
 
@@ -51,7 +51,8 @@ export function Filters({ filters }) {
   </div>`;
 }
 
-function Plain({ label, value, options, onPick }) {
+function Plain({ label, value, options: known, onPick }) {
+  const options = known.some(([name]) => name === value) ? known : [...known, [value, plain(value)]];
   return html`<select aria-label=${label} value=${value} onChange=${(e) => onPick(e.target.value)}>${options.map(([name, words]) => html`<option key=${name} value=${name} selected=${name === value}>${words}</option>`)}</select>`;
 }
 

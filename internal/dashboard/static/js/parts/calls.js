@@ -37,7 +37,7 @@ const entryColumns = (onOpen) => [
     ? html`<${StoryLink} id=${e.requestId}><strong>${eventName(e.event)}</strong><//>`
     : html`<button type="button" class="link" onClick=${() => onOpen(e)}><strong>${eventName(e.event)}</strong></button>`}
     ${e.risk > 0 && html`<${Risk} of=${e.risk} />`}</span>
-    ${line(e) && html`<span class="muted small"><${Text} of=${line(e)} /></span>`}</div>` },
+    ${line(e) && html`<span class="muted small clamp"><${Text} of=${line(e)} /></span>`}</div>` },
   { name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} />` },
   { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
 ];
