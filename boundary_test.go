@@ -279,3 +279,48 @@ func mentions(file *ast.File, name string) bool {
 	})
 	return found
 }
+
+// What the log says is always the same words, so that it can be searched and counted,
+// and holds nothing that somebody sent; what belongs to it is in attributes.
+func TestMessagesOfTheLogAreConstant(t *testing.T) {
+	at := map[string]int{"Debug": 0, "Info": 0, "Warn": 0, "Error": 0, "DebugContext": 1, "InfoContext": 1, "WarnContext": 1, "ErrorContext": 1, "Log": 2, "LogAttrs": 2}
+	seen := 0
+	varies := func(file *ast.File) bool {
+		found := false
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			method, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !isLogger(method.X) {
+				return true
+			}
+			place, logs := at[method.Sel.Name]
+			if !logs || len(call.Args) <= place {
+				return true
+			}
+			seen++
+			_, constant := call.Args[place].(*ast.BasicLit)
+			found = found || !constant
+			return true
+		})
+		return found
+	}
+	for _, path := range walkGo(t, varies) {
+		t.Errorf("%s logs a message that is no literal", path)
+	}
+	if seen < 20 {
+		t.Errorf("got %d messages, want all", seen)
+	}
+}
+
+func isLogger(x ast.Expr) bool {
+	switch x := x.(type) {
+	case *ast.Ident:
+		return x.Name == "logger"
+	case *ast.SelectorExpr:
+		return x.Sel.Name == "logger" || x.Sel.Name == "Logger"
+	}
+	return false
+}

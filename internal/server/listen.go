@@ -106,7 +106,7 @@ type unquoted struct{ logger *slog.Logger }
 
 func (u unquoted) Write(line []byte) (int, error) {
 	text, _, _ := strings.Cut(string(line), `"`)
-	u.logger.Warn(strings.TrimRight(text, " ([\n"))
+	u.logger.Warn("serving a connection", "problem", strings.TrimRight(text, " ([\n"))
 	return len(line), nil
 }
 

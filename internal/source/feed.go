@@ -88,7 +88,7 @@ func (f *feed) run(ctx context.Context) {
 		case <-late.C:
 			f.failed(ctx, problemf("it does not answer in time"))
 		case <-f.end.C:
-			f.withdraw(ctx, "secret withdrawn: its source has failed for too long")
+			f.withdraw(ctx, "its source has failed for too long")
 		case r := <-pending:
 			pending = nil
 			late.Stop()
@@ -207,7 +207,7 @@ func (f *feed) failed(ctx context.Context, err error) {
 	}
 	f.report(why.sentence, since, f.lastOrigin())
 	if why.gone {
-		f.withdraw(ctx, "secret withdrawn: its source has none any more")
+		f.withdraw(ctx, "its source has none any more")
 		return
 	}
 	end := since.Add(*f.spec.Keep)
@@ -233,7 +233,7 @@ func (f *feed) withdraw(ctx context.Context, why string) {
 		return
 	}
 	f.held = false
-	f.logger.ErrorContext(ctx, why)
+	f.logger.ErrorContext(ctx, "secret withdrawn", "why", why)
 	if err := f.spec.Slot.Withdraw(ctx); err != nil {
 		f.logger.ErrorContext(ctx, "withdrawal of a secret not recorded", "error", err)
 	}
