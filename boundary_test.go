@@ -51,6 +51,7 @@ var forbidden = map[string][]string{
 	"internal/relay":        {"internal/"},
 	"internal/isolate":      {"internal/"},
 	"internal/gitpack":      {"internal/"},
+	"internal/telemetry":    {"internal/"},
 	"internal/proxy":        slices.Concat([]string{"internal/vault", "internal/api"}, sql),
 	"internal/api":          slices.Concat([]string{"internal/proxy"}, sql),
 	"internal/server":       nil,

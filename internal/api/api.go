@@ -25,6 +25,7 @@ import (
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/session"
+	"github.com/superinstance/keeper/internal/telemetry"
 	"github.com/superinstance/keeper/internal/vault"
 )
 
@@ -49,7 +50,6 @@ type Config struct {
 	// Archive moves the entries whose time has come out of the log, and returns how
 	// many files they went to. Nil: no retention is configured.
 	Archive func(ctx context.Context) (files int, err error)
-	Version string // may be empty
 	// Figures are those of calls.
 	Figures *figures.Figures
 	// Sessions are the dashboard's.
@@ -62,6 +62,11 @@ type Config struct {
 	URL *url.URL
 	// TLS says that browsers reach keeper by TLS although it speaks none itself.
 	TLS bool
+	// Telemetry has the figures of calls, among which are its own. Nil: one of its own.
+	Telemetry *telemetry.Telemetry
+	// LiveTokens counts the tokens that are neither expired nor revoked. Nil: nobody does.
+	LiveTokens func(ctx context.Context) (int, error)
+	Version    string // may be empty
 	// Authority is the certificate, in PEM, that clients trust where keeper is their
 	// proxy.
 	Authority []byte
@@ -103,6 +108,8 @@ type API struct {
 	tls        bool
 	sameOrigin *http.CrossOriginProtection // of whoever is known by a cookie
 	checks     singleflight.Group          // health checks under way
+	telemetry  *telemetry.Telemetry
+	liveTokens func(context.Context) (int, error)
 	version    string
 	authority  []byte
 	proxy      bool
@@ -145,6 +152,9 @@ func New(c Config) (*API, error) {
 	}
 	if a.now == nil {
 		a.now = time.Now
+	}
+	if err := a.watch(c); err != nil {
+		return nil, fmt.Errorf("making the management routes: %w", err)
 	}
 	if a.all, err = a.serve(false); err != nil {
 		return nil, fmt.Errorf("making the management routes: %w", err)

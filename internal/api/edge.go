@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -25,7 +26,10 @@ func (a *API) edge(mux *http.ServeMux, public bool) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		ctx := audit.WithOrigin(r.Context(), audit.Origin{RequestID: id, Source: source(r)})
 		r = r.WithContext(withRoute(ctx, outside(r.Method), r.URL.Path == exchangePath))
-		watched := &watchedWriter{ResponseWriter: w}
+		watched, seen := &watchedWriter{ResponseWriter: w}, &visit{}
+		ctx, told := a.telemetry.StartRoute(context.WithValue(r.Context(), visitKey{}, seen), r.Header)
+		defer func() { told(seen.route, watched.status, id) }()
+		r = r.WithContext(ctx)
 		defer a.rescue(watched, r)
 		if a.origins.preflight(watched, r) {
 			return
@@ -90,19 +94,29 @@ func source(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-// watchedWriter knows whether the answer has begun.
+// visit is what is known of a request once it has been answered.
+type visit struct{ route string }
+
+type visitKey struct{}
+
+// watchedWriter knows whether the answer has begun, and with which status.
 type watchedWriter struct {
 	http.ResponseWriter
-	begun bool
+	begun  bool
+	status int
 }
 
 func (w *watchedWriter) WriteHeader(status int) {
-	w.begun = true
+	if !w.begun && status >= http.StatusOK {
+		w.begun, w.status = true, status
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *watchedWriter) Write(p []byte) (int, error) {
-	w.begun = true
+	if !w.begun {
+		w.begun, w.status = true, http.StatusOK
+	}
 	return w.ResponseWriter.Write(p)
 }
 

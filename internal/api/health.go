@@ -37,14 +37,16 @@ func (s *surface) health(ctx context.Context, _ *struct{}) (*healthOutput, error
 	return out, nil
 }
 
-// checkReady asks whether a call could be served. Those who ask at once share
-// one check, as it writes to the disk, and no check makes them wait longer than
-// healthTimeout.
-func (s *surface) checkReady(ctx context.Context) error {
-	shared := s.checks.DoChan("", func() (any, error) {
-		check, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
+// checkReady asks whether a call could be served.
+func (a *API) checkReady(ctx context.Context) error { return a.shared(ctx, "ready", a.ready) }
+
+// shared makes a check. Those who ask at once share one, as it may write to the disk,
+// and no check makes them wait longer than healthTimeout.
+func (a *API) shared(ctx context.Context, name string, check func(context.Context) error) error {
+	shared := a.checks.DoChan(name, func() (any, error) {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 		defer cancel()
-		return nil, s.ready(check)
+		return nil, check(bounded)
 	})
 	patience, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()

@@ -1,10 +1,6 @@
 package api
 
-import (
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "time"
 
 // Source is where a secret comes from, and how it stands with it.
 type Source struct {
@@ -27,23 +23,4 @@ func (s *surface) sourceWarnings() (all []warning) {
 		}
 	}
 	return all
-}
-
-var (
-	sourceMetric = prometheus.NewDesc("keeper_secret_source_up", "Whether the source of a secret gives its value.", []string{"name"}, nil)
-	servesMetric = prometheus.NewDesc("keeper_secret_serves", "Whether there is a value of a secret that comes from a source.", []string{"name"}, nil)
-)
-
-// collectSources measures the sources.
-func (a *API) collectSources(gauge func(d *prometheus.Desc, value float64, labels ...string)) {
-	number := func(yes bool) float64 {
-		if yes {
-			return 1
-		}
-		return 0
-	}
-	for _, one := range a.sources() {
-		gauge(sourceMetric, number(one.Problem == ""), one.Name)
-		gauge(servesMetric, number(one.Serves), one.Name)
-	}
 }

@@ -134,6 +134,9 @@ func (s *surface) check(r route) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		req, w := humago.Unwrap(hc)
 		ctx := withRequest(withRoute(hc.Context(), r.method+" "+r.path, r.oauth), req)
+		if seen, ok := ctx.Value(visitKey{}).(*visit); ok {
+			seen.route = r.id
+		}
 		claims, signedIn, err := s.admit(ctx, r, req)
 		ctx = withCaller(withSession(ctx, signedIn), claims)
 		if err == nil {

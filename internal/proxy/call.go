@@ -6,9 +6,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/telemetry"
 )
 
 // The modes of a call in the audit log.
@@ -59,6 +61,9 @@ type call struct {
 
 	refused bool // the provider does not take the credential
 
+	watch   telemetry.Call
+	verdict verdict
+
 	route policy.Route // known once the catalogue has been asked
 	agent agent
 	sent  int64  // bytes of the request body
@@ -73,9 +78,11 @@ type agent struct{ id, jti string }
 func newCall(r *http.Request) *call {
 	c := &call{
 		id: audit.NewRequestID(), source: peer(r), mode: transparent, method: r.Method,
-		header: r.Header.Clone(), body: wire{r.Body}, declared: r.ContentLength,
+		header: r.Header.Clone(), declared: r.ContentLength,
 		trailer: func() http.Header { return outgoingTrailer(r.Trailer) },
 	}
+	c.watch.Begin()
+	c.body = wire{r.Body, &c.watch}
 	c.takeUpgrade(r)
 	c.taken.takeHeaders(c.header)
 	outgoing(c.header)
@@ -87,12 +94,17 @@ func newCall(r *http.Request) *call {
 
 // wire is a request's body as it comes in. Its errors quote nothing of it: net/http's
 // repeat the line of a trailer that is none.
-type wire struct{ io.Reader }
+type wire struct {
+	io.Reader
+	watch *telemetry.Call
+}
 
 var errMalformed = errors.New("what came is malformed")
 
 func (w wire) Read(p []byte) (int, error) {
+	begun := time.Now()
 	n, err := w.Reader.Read(p)
+	w.watch.Agent(begun)
 	var network net.Error
 	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &network) {
 		err = fmt.Errorf("%w: %T", errMalformed, err)

@@ -213,6 +213,7 @@ func (p *Proxy) writeEnvelopeRefusal(w http.ResponseWriter, c *call, r *refusal)
 	if r.code == codeTokenMissing {
 		sentence = "Authentication token required"
 	}
+	c.ended(r)
 	refusalHeaders(w.Header(), r)
 	writeJSON(w, kindOf(r.code).status, envelopeRefusal{sentence, r.code, c.id, shownFindings(r.findings)})
 }

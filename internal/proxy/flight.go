@@ -47,6 +47,12 @@ func (f *flights) end(id uint64) {
 	}
 }
 
+// pass returns when whoever held the lock has let it go.
+func (f *flights) pass() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+}
+
 // stop lets no call begin any more, and returns when none is left: those that
 // are still under way when ctx ends are cut.
 func (f *flights) stop(ctx context.Context) {

@@ -281,7 +281,9 @@ func (p *Proxy) challenge(w http.ResponseWriter, r *http.Request, c *call) {
 // refuseEarly refuses what is no call yet.
 func (p *Proxy) refuseEarly(w http.ResponseWriter, r *http.Request, c *call, no *refusal) {
 	w.Header().Set("Keeper-Request-Id", c.id)
-	p.writeRefusal(w, c, p.refused(r.Context(), c, no))
+	ctx, told := p.watched(r.Context(), c)
+	defer told()
+	p.writeRefusal(w, c, p.refused(ctx, c, no))
 }
 
 // takeOver says that a tunnel is open and returns it as a connection. wait returns when

@@ -10,9 +10,11 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"sync"
+	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/netguard"
+	"github.com/superinstance/keeper/internal/telemetry"
 )
 
 // errInject is a credential that could not be put on the request.
@@ -22,6 +24,7 @@ var errInject = errors.New("the credential could not be injected")
 // else ever sees that clone: the answer's Request is pointed back at req.
 // Informational answers (1xx) are handed on to w.
 func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, c *call, receipt audit.Receipt, req *http.Request) (*http.Response, error) {
+	p.telemetry.Forward(ctx, &c.watch, req.Header)
 	keyed, err := p.vault.Inject(ctx, receipt, req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errInject, err)
@@ -33,10 +36,14 @@ func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, c *call, rec
 	informs := &informer{to: w, redact: func(h http.Header) { p.scanner.RedactHeader(h) }}
 	trace, came := &httptrace.ClientTrace{Got1xxResponse: informs.hand}, &order{}
 	came.trace(trace)
+	c.watch.Pass(telemetry.Inject)
+	begun := time.Now()
 	resp, err := p.wayTo(req, certified).RoundTrip(keyed.WithContext(httptrace.WithClientTrace(keyed.Context(), trace)))
+	c.watch.Provider(begun)
 	informs.stop()
 	switch {
 	case resp != nil:
+		c.watch.Pass(telemetry.Answer)
 		resp.Request = req
 		c.refused = p.vault.Settle(ctx, receipt, resp)
 	case certified != nil && refusesHandshake(err):

@@ -16,6 +16,7 @@ import (
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
+	"github.com/superinstance/keeper/internal/telemetry"
 )
 
 // result is how a call ended, for the way in to tell its caller.
@@ -43,6 +44,7 @@ func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.Res
 	if no != nil {
 		return result{refusal: p.refused(ctx, c, no)}
 	}
+	c.watch.Pass(telemetry.Auth)
 	defer p.auth.Live(claims, cut)()
 	if c.stream != "" {
 		defer expires(claims, cut)()
@@ -55,17 +57,24 @@ func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.Res
 		return result{refusal: p.refused(ctx, c, no)}
 	}
 
+	c.watch.Pass(telemetry.Policy)
+
 	// No secret is in it.
 	findings, no := p.scan(ctx, c, in)
+	p.found(requests, findings)
 	if no != nil {
 		return result{refusal: p.refused(ctx, c, no)}
 	}
+
+	c.watch.Pass(telemetry.Scan)
 
 	// Which credential it may bear, by name.
 	ref, err := p.vault.Choose(ctx, grant)
 	if err != nil {
 		return result{refusal: p.refused(ctx, c, p.chooseFailed(ctx, c, err))}
 	}
+
+	c.watch.Pass(telemetry.Choose)
 
 	// The decision is on disk. A caller who hangs up meanwhile does not leave
 	// it without its outcome.
@@ -75,6 +84,8 @@ func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.Res
 	if err != nil {
 		return result{refusal: p.undecided(ctx, c, err)}
 	}
+
+	c.watch.Pass(telemetry.Decide)
 
 	// The credential goes on, the call to the provider, and the answer comes
 	// back as it streams, redacted.
@@ -271,7 +282,7 @@ func (p *Proxy) scan(ctx context.Context, c *call, in *incoming) ([]scanner.Find
 	if slices.ContainsFunc(findings, scanner.Finding.Blocks) {
 		no := refuse(codeSecret, blockedSentence(findings))
 		no.findings = findings
-		return nil, no
+		return findings, no
 	}
 	return findings, nil
 }

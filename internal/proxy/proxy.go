@@ -18,6 +18,7 @@ import (
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
+	"github.com/superinstance/keeper/internal/telemetry"
 )
 
 // Prefix is the path below which the providers are.
@@ -60,15 +61,17 @@ type Config struct {
 	// Authority vouches for keeper where it is the proxy of clients. Nil: it is none.
 	Authority Authority
 
-	MaxBodyBytes          int64         // of a request; 0: 64 MiB
-	MaxMessageBytes       int64         // of a WebSocket or gRPC; 0: 16 MiB
-	IdlePing              time.Duration // a WebSocket's silence before keeper asks a side for a sign of life; 0: 30 s
-	SpoolBytes            int64         // that all spooled bodies may take together; 0: 4 GiB
-	SpoolDir              string        // for bodies over 1 MiB, encrypted; empty: the system's
-	ResponseHeaderTimeout time.Duration // a provider's silence before its answer begins; 0: 10 minutes
-	StrangerBodyTimeout   time.Duration // for a body that must be read to know its caller; 0: a minute
-	Docs                  string        // address of the page that explains the codes
-	Logger                *slog.Logger  // nil: slog.Default
+	MaxBodyBytes          int64                // of a request; 0: 64 MiB
+	MaxMessageBytes       int64                // of a WebSocket or gRPC; 0: 16 MiB
+	IdlePing              time.Duration        // a WebSocket's silence before keeper asks a side for a sign of life; 0: 30 s
+	SpoolBytes            int64                // that all spooled bodies may take together; 0: 4 GiB
+	SpoolDir              string               // for bodies over 1 MiB, encrypted; empty: the system's
+	ResponseHeaderTimeout time.Duration        // a provider's silence before its answer begins; 0: 10 minutes
+	StrangerBodyTimeout   time.Duration        // for a body that must be read to know its caller; 0: a minute
+	Telemetry             *telemetry.Telemetry // nil: nobody watches
+	AccessLog             bool                 // each call is in the log
+	Docs                  string               // address of the page that explains the codes
+	Logger                *slog.Logger         // nil: slog.Default
 }
 
 // Proxy serves calls to providers. It is safe for concurrent use.
@@ -91,6 +94,8 @@ type Proxy struct {
 	bodyWait   time.Duration
 	spool      spool
 	docs       string
+	telemetry  *telemetry.Telemetry
+	accessLog  bool
 	logger     *slog.Logger
 	flights    *flights
 	buffers    sync.Pool // of *[]byte, to copy answers with
@@ -131,6 +136,9 @@ func New(c Config) (*Proxy, error) {
 	if p.logger == nil {
 		p.logger = slog.Default()
 	}
+	if err := p.tell(c); err != nil {
+		return nil, err
+	}
 	if c.ResponseHeaderTimeout <= 0 {
 		c.ResponseHeaderTimeout = defaultHeaderWait
 	}
@@ -169,6 +177,9 @@ func newRemoteTransport(dialer *netguard.Dialer, headerWait time.Duration) *http
 	t.Protocols.SetUnencryptedHTTP2(true)
 	return t
 }
+
+// Breathe returns once it is proven that calls can begin and end.
+func (p *Proxy) Breathe() { p.flights.pass() }
 
 // Stop refuses new calls, waits for those in flight until ctx ends, and then
 // cuts what is left. It returns when the outcome of every call is recorded.

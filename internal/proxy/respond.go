@@ -49,6 +49,7 @@ func (p *Proxy) respond(ctx context.Context, w http.ResponseWriter, c *call, res
 	if resp.StatusCode < http.StatusOK {
 		return d.refuse(codeInvalid, "the provider's answer has no final status, or switched protocols unasked")
 	}
+	resp.Body = c.watch.FromProvider(resp.Body)
 	coding := strings.Join(resp.Header.Values("Content-Encoding"), ",") // though Connection name it
 	fromProvider(resp.Header)
 	d.note(p.scanner.RedactHeader(resp.Header))
@@ -97,6 +98,8 @@ type delivery struct {
 	resp   *http.Response
 	failed error // the caller could not be written to
 	answer answer
+
+	streams bool // it goes on as it comes
 }
 
 func (d *delivery) note(fs []scanner.Finding) {
@@ -114,7 +117,12 @@ func (d *delivery) head() {
 
 // Write is where redacted bytes arrive.
 func (d *delivery) Write(p []byte) (int, error) {
+	begun := time.Now()
 	n, err := d.to.Write(p)
+	d.call.watch.Agent(begun)
+	if d.streams && n > 0 {
+		d.call.watch.FirstByte()
+	}
 	d.answer.bytes += int64(n)
 	if err != nil {
 		d.failed = err
@@ -157,6 +165,7 @@ func (d *delivery) whole(src io.Reader) answer {
 // be clean.
 func (d *delivery) stream(src io.Reader) answer {
 	d.head()
+	d.streams = true
 	in, redactor, end := d.redactor()
 	err := d.copy(in, src)
 	if err == nil {
@@ -199,7 +208,10 @@ func (d *delivery) copy(redactor io.Writer, src io.Reader) error {
 				return werr
 			}
 			if d.answer.bytes > before {
-				if ferr := rc.Flush(); ferr != nil {
+				begun := time.Now()
+				ferr := rc.Flush()
+				d.call.watch.Agent(begun)
+				if ferr != nil {
 					d.failed = ferr
 					return ferr
 				}
@@ -289,6 +301,7 @@ func media(h http.Header) string {
 
 // finish records the outcome.
 func (p *Proxy) finish(ctx context.Context, c *call, receipt audit.Receipt, a answer, start time.Time) {
+	c.watch.End()
 	redacted := false
 	for _, f := range a.findings {
 		redacted = redacted || f.Redacts()
@@ -298,6 +311,9 @@ func (p *Proxy) finish(ctx context.Context, c *call, receipt audit.Receipt, a an
 		DurationMS: time.Since(start).Milliseconds(), Findings: p.recorded(slices.Concat(a.seen, a.findings)), Redacted: redacted,
 		Traffic: a.traffic, CredentialRefused: c.refused,
 	})
+	c.verdict = verdict{a.outcome, a.code, a.status, a.bytes}
+	p.found(requests, a.seen)
+	p.found(answers, a.findings)
 	if err != nil {
 		p.logger.Error("recording an outcome", "requestId", c.id, "error", err)
 	}

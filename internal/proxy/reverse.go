@@ -57,9 +57,12 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, c *call) {
 		w.Header().Set("Sec-Websocket-Version", webSocketVersion) // which it must say (RFC 6455, 4.4)
 	}
 
+	ctx, told := p.watched(r.Context(), c)
+	defer told()
+
 	// A call is in flight from before its token is looked at, so that keeper
 	// does not stop between the decision and its outcome.
-	ctx, cut, end, ok := p.flights.begin(r.Context())
+	ctx, cut, end, ok := p.flights.begin(ctx)
 	if !ok {
 		p.writeRefusal(w, c, p.refused(r.Context(), c, refuse(codeStopping, "it is stopping; try again in a moment")))
 		return

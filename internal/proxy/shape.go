@@ -32,6 +32,7 @@ var shapes = map[string]func(p *Proxy, w http.ResponseWriter, c *call, r *refusa
 
 // writeRefusal answers in the shape that the route's clients show.
 func (p *Proxy) writeRefusal(w http.ResponseWriter, c *call, r *refusal) {
+	c.ended(r)
 	refusalHeaders(w.Header(), r)
 	shape, known := shapes[p.refusalShape(c)]
 	if !known {

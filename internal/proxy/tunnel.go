@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/telemetry"
 )
 
 // helloTimeout is how long a tunnel may be silent before it says what it speaks.
@@ -264,12 +265,16 @@ func (p *Proxy) splice(ctx context.Context, w http.ResponseWriter, c *call, rece
 	if to.Port() == "" {
 		address = net.JoinHostPort(to.Hostname(), "443")
 	}
+	c.watch.Pass(telemetry.Inject) // nothing is
+	begun := time.Now()
 	far, err := p.dialer.DialContext(ctx, "tcp", address)
+	c.watch.Provider(begun)
 	if err != nil {
 		no := p.forwardFailed(ctx, c, err)
 		return answer{outcome: outcomeOf(no.code), code: no.code, refusal: no}
 	}
 	defer far.Close()
+	c.watch.Pass(telemetry.Answer)
 	near, wait, err := takeOver(w, c.request)
 	if err != nil {
 		return answer{outcome: outcomeOf(codeAgentGone), code: codeAgentGone, cut: true}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/superinstance/keeper/internal/server"
+	"github.com/superinstance/keeper/internal/telemetry"
 )
 
 // BenchmarkCall sends calls of several sizes through a bare reverse proxy and
@@ -59,13 +60,17 @@ func benchKeeper(b *testing.B, provider string) (address, token string) {
 	return s.URL(), token
 }
 
-func benchServer(b *testing.B, provider string) (s *server.Server, token string) {
+func benchServer(b *testing.B, provider string, changes ...func(*server.Config)) (s *server.Server, token string) {
 	b.Helper()
-	s, err := server.Start(b.Context(), server.Config{
+	c := server.Config{
 		DataDir: b.TempDir(), Addr: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
 		ProviderURLs: map[string]string{"openai": provider},
 		Imports:      []string{"KEEPER_SECRET_OPENAI_API_KEY=sk-proj-" + rand.Text() + rand.Text()},
-	})
+	}
+	for _, change := range changes {
+		change(&c)
+	}
+	s, err := server.Start(b.Context(), c)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -122,4 +127,21 @@ func load(b *testing.B, address, token string, body []byte) {
 			}
 		}
 	})
+}
+
+// BenchmarkTracedCall sends calls through a keeper that makes no spans, and through one
+// that sends a span of each to a collector, in one run.
+func BenchmarkTracedCall(b *testing.B) {
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, `{"id":"chatcmpl-1","choices":[]}`)
+	}))
+	defer provider.Close()
+	far := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	defer far.Close()
+	body := chatBody(1 << 10)
+	for name, traces := range map[string]telemetry.Traces{"untraced": {}, "traced": {Endpoint: far.URL}} {
+		s, token := benchServer(b, provider.URL, func(c *server.Config) { c.Traces = traces })
+		b.Run(name, func(b *testing.B) { load(b, s.URL()+"/api/v1/proxy/openai/v1/chat/completions", token, body) })
+	}
 }

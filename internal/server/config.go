@@ -23,6 +23,7 @@ import (
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/telemetry"
 )
 
 // DefaultAddr is where keeper listens when nothing else is said.
@@ -111,6 +112,11 @@ type Config struct {
 	// AcceptStore starts keeper although rows of the store are not what the audit
 	// log says, and records which.
 	AcceptStore bool
+
+	// Traces are where spans go, and how many.
+	Traces telemetry.Traces
+	// AccessLog has each call in the log.
+	AccessLog bool
 
 	// Version is told to callers of the health route.
 	Version string

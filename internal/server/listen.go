@@ -62,10 +62,23 @@ func (s *Server) listen(ctx context.Context) error {
 			return fmt.Errorf("listening on %s (%s): %w", addrs[use], use, err)
 		}
 		s.closers = append(s.closers, func(context.Context) error { return closeSocket(socket) })
-		s.listeners = append(s.listeners, &listener{use, socket, newHTTPServer(s.handler(use), config, s.config.Logger), config == nil})
+		l := &listener{use, socket, newHTTPServer(s.handler(use), config, s.config.Logger), config == nil}
+		l.http.ConnState = s.telemetry.Connections(l.label())
+		s.listeners = append(s.listeners, l)
 	}
 	s.listenInTunnels()
 	return nil
+}
+
+// label is what a listener is called in figures.
+func (l *listener) label() string {
+	switch l.use {
+	case useAgents:
+		return "agents"
+	case useAdmin:
+		return "admin"
+	}
+	return "providers"
 }
 
 // listenInTunnels serves what clients send to hosts through keeper as their proxy.
@@ -76,6 +89,7 @@ func (s *Server) listenInTunnels() {
 	}
 	inside := newHTTPServer(http.HandlerFunc(s.proxy.Inside), &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, s.config.Logger)
 	inside.ConnContext = tunnels.ConnContext
+	inside.ConnState = s.telemetry.Connections("tunnels")
 	s.listeners = append(s.listeners, &listener{useTunnels, tunnels, inside, true})
 }
 

@@ -65,6 +65,7 @@ type siege struct {
 	out    *sent  // what left by the network
 	script *script
 	labels *atomic.Int64
+	spans  *collector
 }
 
 // as is the siege as a subtest sees it.
@@ -140,7 +141,7 @@ func listenTo(t *testing.T, into io.Writer) string {
 
 func besiege(t *testing.T, change func(*server.Config)) *siege {
 	t.Helper()
-	s := &siege{t: t, pieces: keepertest.NewPieces(), folder: t.TempDir(), out: &sent{}, script: newScript(t), labels: &atomic.Int64{}}
+	s := &siege{t: t, pieces: keepertest.NewPieces(), folder: t.TempDir(), out: &sent{}, script: newScript(t), labels: &atomic.Int64{}, spans: newCollector(t)}
 	receiver := httptest.NewServer(s.out)
 	t.Cleanup(receiver.Close)
 	all, err := scope.ParseSet([]string{"*"})
@@ -161,6 +162,7 @@ func besiege(t *testing.T, change func(*server.Config)) *siege {
 			{Name: "alert", Type: "alert", From: "start", MinRisk: 1, URL: secret.New([]byte(address))},
 		}
 		c.Audit.WitnessFiles = []string{filepath.Join(s.folder, "witness")}
+		c.AccessLog, c.Traces.Endpoint = true, s.spans.URL
 		if change != nil {
 			change(c)
 		}
@@ -638,6 +640,7 @@ func (s *siege) wantSecrecy() {
 	s.wantFolderClean(s.folder)
 	s.wantClean("what sinks have sent", s.out.bytes())
 	s.wantClean("keeper's own log", []byte(s.Log()))
+	s.wantClean("what the collector got", s.spans.got())
 }
 
 func TestNoSecretReachesTheAuditLogWhateverIsSent(t *testing.T) {

@@ -29,6 +29,7 @@ import (
 	"github.com/superinstance/keeper/internal/source"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/store/sqlite"
+	"github.com/superinstance/keeper/internal/telemetry"
 	"github.com/superinstance/keeper/internal/vault"
 )
 
@@ -56,6 +57,7 @@ type Server struct {
 	exceptions *exception.List
 	auth       *auth.Authority
 	trust      *exchange.Trust
+	telemetry  *telemetry.Telemetry
 	proxy      *proxy.Proxy
 	api        *api.API
 	out        outlets
@@ -299,11 +301,15 @@ func (s *Server) openHandlers(context.Context) error {
 	if !s.config.Forward.Off {
 		authority = s.ca
 	}
+	if err := s.openTelemetry(found); err != nil {
+		return err
+	}
 	s.proxy, err = proxy.New(proxy.Config{
 		Authority: authority,
 		Auth:      s.auth, Failures: failures, Catalogue: current, Scanner: found, Vault: s.vault, Audit: s.log,
 		MaxBodyBytes: s.config.MaxBodyBytes, MaxMessageBytes: s.config.MaxMessageBytes, IdlePing: s.config.IdlePing, SpoolDir: spool,
 		ResponseHeaderTimeout: s.config.ResponseHeaderTimeout, Logger: s.config.Logger,
+		Telemetry: s.telemetry, AccessLog: s.config.AccessLog,
 	})
 	if err != nil {
 		return err
@@ -317,6 +323,8 @@ func (s *Server) openHandlers(context.Context) error {
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
 		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
+		Telemetry:  s.telemetry,
+		LiveTokens: func(ctx context.Context) (int, error) { return s.db.LiveTokens(ctx, time.Now()) },
 	})
 	return err
 }

@@ -74,6 +74,16 @@ func (db *DB) Tokens(ctx context.Context, f store.TokenFilter) ([]store.Token, e
 	return tokens, nil
 }
 
+// LiveTokens counts the tokens that are neither expired at the given time nor revoked.
+func (db *DB) LiveTokens(ctx context.Context, at time.Time) (int, error) {
+	counts, err := scan(ctx, db, func(rows *sql.Rows, n *int) error { return rows.Scan(n) },
+		"SELECT count(*) FROM tokens WHERE expires_at > ? AND revoked_at = 0", nanos(at))
+	if err != nil {
+		return 0, fmt.Errorf("counting tokens: %w", err)
+	}
+	return counts[0], nil
+}
+
 // PruneTokens forgets the tokens that expired at or before the given time and
 // returns how many. It lets other writers in between; where it returns an
 // error, it has forgotten as many as it returns.
