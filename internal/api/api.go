@@ -66,7 +66,12 @@ type Config struct {
 	Telemetry *telemetry.Telemetry
 	// LiveTokens counts the tokens that are neither expired nor revoked. Nil: nobody does.
 	LiveTokens func(ctx context.Context) (int, error)
-	Version    string // may be empty
+	// Alive reports why only a new process could serve calls; nil where that is not so.
+	// Nil: it never is.
+	Alive func(ctx context.Context) error
+	// Profiles says that no agent can reach Handler, so that it may serve profiles.
+	Profiles bool
+	Version  string // may be empty
 	// Authority is the certificate, in PEM, that clients trust where keeper is their
 	// proxy.
 	Authority []byte
@@ -110,6 +115,9 @@ type API struct {
 	checks     singleflight.Group          // health checks under way
 	telemetry  *telemetry.Telemetry
 	liveTokens func(context.Context) (int, error)
+	alive      func(context.Context) error
+	profiles   bool
+	profiling  chan struct{} // has room while no CPU profile is made
 	version    string
 	authority  []byte
 	proxy      bool

@@ -66,6 +66,8 @@ func unreadiness(err error) string {
 		}
 	}
 	switch {
+	case errors.Is(err, ErrStopping):
+		return ErrStopping.Error()
 	case errors.Is(err, audit.ErrTampered):
 		return "the store was changed behind keeper's back"
 	case errors.Is(err, audit.ErrUnavailable):

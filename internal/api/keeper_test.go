@@ -73,6 +73,7 @@ type settings struct {
 	now          func() time.Time
 	origins      []string
 	ready        func(context.Context) error
+	alive        func(context.Context) error
 	catalogue    func() *policy.Catalogue
 	trust        *exchange.Trust
 	tls          bool // ends before keeper
@@ -156,7 +157,7 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 	a, err := api.New(api.Config{
 		Figures: k.figures, Sessions: sessions, TLS: c.tls, SignIns: c.signIns, Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the dashboard") }),
 		Auth: k.auth, Failures: auth.NewFailures(c.failures, c.now), Catalogue: c.catalogue, Vault: held,
-		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Version: "9.9.9", VaultKeyFile: keyFile, Authority: []byte("the certificate"),
+		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Alive: c.alive, Version: "9.9.9", VaultKeyFile: keyFile, Authority: []byte("the certificate"),
 		AllowedOrigins: c.origins, Trust: c.trust, Registration: c.registration, Logger: logger, Now: c.now,
 	})
 	must(k.t, err)

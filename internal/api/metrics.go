@@ -115,7 +115,11 @@ func number(yes bool) float64 {
 
 // watch takes over what others watch keeper by.
 func (a *API) watch(c Config) (err error) {
-	a.telemetry, a.liveTokens = c.Telemetry, c.LiveTokens
+	a.telemetry, a.liveTokens, a.alive, a.profiles = c.Telemetry, c.LiveTokens, c.Alive, c.Profiles
+	a.profiling = make(chan struct{}, 1)
+	if a.alive == nil {
+		a.alive = func(context.Context) error { return nil }
+	}
 	if a.telemetry == nil {
 		if a.telemetry, err = telemetry.New(telemetry.Config{Logger: a.logger}); err != nil {
 			return err

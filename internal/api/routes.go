@@ -28,6 +28,11 @@ func (s *surface) routes() error {
 	handle(s, route{id: "health", method: get, path: root + "/health", summary: "Whether a call could be served", guard: anyone, public: true}, s.health)
 	handle(s, route{id: "jwks", method: get, path: "/.well-known/jwks.json", summary: "The public signing keys", guard: anyone, public: true}, s.jwks)
 	handle(s, route{id: "ca", method: get, path: "/ca.pem", summary: "The certificate that clients trust where keeper is their proxy", guard: anyone, public: true}, s.certificate)
+	handle(s, route{id: "livez", method: get, path: "/livez", summary: "Whether the process should go on; 503 where only a new one helps", guard: anyone, public: true}, s.livez)
+	handle(s, route{id: "readyz", method: get, path: "/readyz", summary: "Whether calls should be sent here", guard: anyone, public: true}, s.readyz)
+	if s.profiles {
+		handle(s, route{id: "profile", method: get, path: "/debug/pprof/{name}", summary: "A profile of the process, as go tool pprof reads it", needs: everything}, s.profile)
+	}
 	handle(s, route{id: "metrics", method: get, path: "/metrics", summary: "Figures for Prometheus", needs: read}, s.serveMetrics)
 	handle(s, route{id: "status", method: get, path: root + "/status", summary: "Keeper in figures", needs: read}, s.status)
 

@@ -89,6 +89,9 @@ type Config struct {
 	// ResponseHeaderTimeout is how long a provider may be silent before its
 	// answer begins. Zero: 10 minutes.
 	ResponseHeaderTimeout time.Duration
+	// DrainDelay is how long Stop serves calls as before while keeper says that it is not
+	// ready, so that whoever spreads calls over several sends no more. Zero: not at all.
+	DrainDelay time.Duration
 	// StopTimeout is how long calls in flight may go on in Stop. Zero: 30 s.
 	StopTimeout time.Duration
 	// ScanActions changes what rules of the scanner do, by the rule's id.

@@ -124,7 +124,7 @@ func (u unquoted) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func (l *listener) serve(failed chan<- error) {
+func (l *listener) serve(s *Server) {
 	err := error(nil)
 	if l.plain {
 		err = l.http.Serve(l.socket)
@@ -134,8 +134,9 @@ func (l *listener) serve(failed chan<- error) {
 	if errors.Is(err, http.ErrServerClosed) {
 		return
 	}
+	s.broken.Store(true)
 	select {
-	case failed <- fmt.Errorf("serving %s (%s): %w", l.socket.Addr(), l.use, err):
+	case s.failed <- fmt.Errorf("serving %s (%s): %w", l.socket.Addr(), l.use, err):
 	default: // one failure is enough to end keeper
 	}
 }
@@ -151,7 +152,20 @@ func (s *Server) handler(use string) http.Handler {
 	case use == useAgents:
 		return s.front(bounded(s.api.Handler()))
 	}
-	return s.proxy.ProviderRoot(strings.TrimPrefix(use, useProvider))
+	return probing(bounded(s.api.PublicHandler()), s.proxy.ProviderRoot(strings.TrimPrefix(use, useProvider)))
+}
+
+// probing has keeper's own probes beside a provider's root. They are asked for without
+// a credential, so that a provider which has some of its own keeps them.
+func probing(routes, provider http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		probe := r.RequestURI == "/livez" || r.RequestURI == "/readyz"
+		if probe && (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.Header.Get("Authorization") == "" {
+			routes.ServeHTTP(w, r)
+			return
+		}
+		provider.ServeHTTP(w, r)
+	})
 }
 
 // front sends what is asked of keeper as a proxy, and a call to a provider, to the proxy as it came, since a ServeMux

@@ -39,9 +39,6 @@ const (
 	closeTimeout = 10 * time.Second // of what remains to be written in Stop
 )
 
-// errStopping is why a keeper that stops is not ready.
-var errStopping = errors.New("keeper is stopping")
-
 // Server is a running keeper. It is safe for concurrent use.
 type Server struct {
 	config    Config
@@ -70,6 +67,7 @@ type Server struct {
 	failed    chan error
 
 	stopping atomic.Bool
+	broken   atomic.Bool // a listener has
 	stopOnce sync.Once
 	stopErr  error
 }
@@ -113,7 +111,7 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("signing the audit log: %w", err)
 	}
 	for _, l := range s.listeners {
-		go l.serve(s.failed)
+		go l.serve(s)
 	}
 	return nil
 }
@@ -323,7 +321,7 @@ func (s *Server) openHandlers(context.Context) error {
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
 		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
-		Telemetry:  s.telemetry,
+		Telemetry: s.telemetry, Alive: s.alive, Profiles: s.config.AdminAddr != "",
 		LiveTokens: func(ctx context.Context) (int, error) { return s.db.LiveTokens(ctx, time.Now()) },
 	})
 	return err
@@ -346,17 +344,18 @@ func emptySpool(dataDir string) (string, error) {
 // ready reports why a call could not be served now.
 func (s *Server) ready(ctx context.Context) error {
 	if s.stopping.Load() {
-		return errStopping
+		return api.ErrStopping
 	}
 	return errors.Join(s.log.Err(), s.db.Ping(ctx))
 }
 
-// Stop ends the keeper: it refuses new calls at once, lets those in flight
-// finish until StopTimeout has passed or ctx ends, cuts the rest, and closes
+// Stop ends the keeper: it says that it is not ready, serves as before for DrainDelay,
+// refuses new calls then, lets those in flight finish until StopTimeout has passed or ctx ends, cuts the rest, and closes
 // the log and the store. Further calls return what the first one did.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopOnce.Do(func() {
 		s.stopping.Store(true)
+		s.drain(ctx)
 		reason := s.quiesce(ctx)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()

@@ -30,7 +30,7 @@ func (c Config) settings() map[string]any {
 		"addr": c.Addr, "adminAddr": c.AdminAddr, "tls": c.TLS, "forward": c.Forward,
 		"registration": c.Registration, "defaultScopes": c.DefaultScopes.Strings(),
 		"providers": c.Providers, "providerURLs": c.ProviderURLs, "providerListen": c.ProviderListen,
-		"limits":      []int64{c.MaxBodyBytes, int64(c.ResponseHeaderTimeout), int64(c.StopTimeout), int64(c.AuthFailuresPerSecond), c.MaxMessageBytes, int64(c.IdlePing)},
+		"limits":      []int64{c.MaxBodyBytes, int64(c.ResponseHeaderTimeout), int64(c.StopTimeout), int64(c.AuthFailuresPerSecond), c.MaxMessageBytes, int64(c.IdlePing), int64(c.DrainDelay)},
 		"traces":      []any{c.Traces.Endpoint, c.Traces.CAFile, c.Traces.Service, c.Traces.Sampler, c.Traces.Ratio, c.Traces.Headers != nil},
 		"accessLog":   c.AccessLog,
 		"scan":        c.ScanActions,

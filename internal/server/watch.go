@@ -1,7 +1,10 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -25,3 +28,41 @@ func (s *Server) openTelemetry(found *scanner.Scanner) (err error) {
 
 // telling reports whether a finding is more than a hint.
 func telling(f scanner.Finding) bool { return f.Confidence != scanner.Low || f.Blocks() || f.Redacts() }
+
+// alive reports why only a new process could serve calls: a listener has broken, or
+// calls wait for one another.
+func (s *Server) alive(ctx context.Context) error {
+	if s.broken.Load() {
+		return errBroken
+	}
+	passed := make(chan struct{})
+	go func() {
+		s.proxy.Breathe()
+		_, _ = s.auth.Agent("") // there is none: what counts is that it answers
+		close(passed)
+	}()
+	select {
+	case <-passed:
+		return nil
+	case <-ctx.Done():
+		return errStuck
+	}
+}
+
+var (
+	errBroken = errors.New("a listener has broken")
+	errStuck  = errors.New("calls wait for one another")
+)
+
+// drain waits until those who send calls here should know that they must not.
+func (s *Server) drain(ctx context.Context) {
+	if s.config.DrainDelay <= 0 || s.broken.Load() {
+		return
+	}
+	over := time.NewTimer(s.config.DrainDelay)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-ctx.Done():
+	}
+}
