@@ -73,6 +73,8 @@ type Config struct {
 	Audit AuditConfig `yaml:"audit"`
 	// AllowedOrigins are web origins that may call keeper from a browser.
 	AllowedOrigins []string `yaml:"allowedOrigins"`
+	// Traces are where spans of calls go.
+	Traces TracesConfig `yaml:"traces"`
 	// Log says how keeper logs to standard error.
 	Log LogConfig `yaml:"log"`
 }
@@ -117,6 +119,9 @@ type LimitsConfig struct {
 	// IdlePing is after how long a silence a side of a WebSocket is asked for a sign
 	// of life, 30s by default.
 	IdlePing time.Duration `yaml:"idlePing"`
+	// Drain is how long calls are served as before once keeper is told to stop, while
+	// /readyz says that no more should be sent. Not at all by default.
+	Drain time.Duration `yaml:"drain"`
 	// Stop is how long streams may go on once keeper is told to stop, 30s by
 	// default.
 	Stop time.Duration `yaml:"stop"`
@@ -128,6 +133,8 @@ type LogConfig struct {
 	Level string `yaml:"level"`
 	// Format is text (the default) or json.
 	Format string `yaml:"format"`
+	// Access has a line for each call to a provider.
+	Access bool `yaml:"access"`
 }
 
 // loadConfig reads a configuration file. Its errors name the line and, for an
@@ -208,7 +215,7 @@ func (c Config) check() error {
 		value int64
 	}{
 		{"bodyBytes", c.Limits.BodyBytes}, {"messageBytes", c.Limits.MessageBytes}, {"idlePing", int64(c.Limits.IdlePing)}, {"authFailuresPerSecond", int64(c.Limits.AuthFailuresPerSecond)},
-		{"responseHeader", int64(c.Limits.ResponseHeader)}, {"stop", int64(c.Limits.Stop)},
+		{"responseHeader", int64(c.Limits.ResponseHeader)}, {"stop", int64(c.Limits.Stop)}, {"drain", int64(c.Limits.Drain)},
 	} {
 		if limit.value < 0 {
 			return fmt.Errorf("limits.%s: it is below zero; leave it out for the default", limit.name)

@@ -26,6 +26,7 @@ const gcPercent = 400
 // serveFlags are the settings that flags can override.
 type serveFlags struct {
 	config, addr, adminAddr string
+	logFormat               string
 	acceptStore             bool
 }
 
@@ -55,13 +56,14 @@ docs/configuration.md, or
 
 func (f *serveFlags) addresses(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.addr, "addr", "", "listen `ADDRESS` (default KEEPER_ADDR, or "+server.DefaultAddr+")")
+	cmd.Flags().StringVar(&f.logFormat, "log-format", "", "`FORMAT` of the log on standard error, text or json (default text)")
 	cmd.Flags().StringVar(&f.adminAddr, "admin-addr", "", "second listen `ADDRESS`, for every route that agents do not need (default KEEPER_ADMIN_ADDR)")
 }
 
 // over puts the flags over what file and environment say.
 func (f *serveFlags) over(c *Config, data string) {
 	c.Addr, c.AdminAddr = firstOf(f.addr, c.Addr), firstOf(f.adminAddr, c.AdminAddr)
-	c.Data = firstOf(data, c.Data)
+	c.Data, c.Log.Format = firstOf(data, c.Data), firstOf(f.logFormat, c.Log.Format)
 }
 
 func (a *app) serve(ctx context.Context, f serveFlags) error {

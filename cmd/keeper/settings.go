@@ -85,11 +85,14 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		Imports:      a.secretVariables(),
 		Secrets:      c.serverSecrets(),
 		MaxBodyBytes: c.Limits.BodyBytes, MaxMessageBytes: c.Limits.MessageBytes, IdlePing: c.Limits.IdlePing, AuthFailuresPerSecond: c.Limits.AuthFailuresPerSecond,
-		ResponseHeaderTimeout: c.Limits.ResponseHeader, StopTimeout: c.Limits.Stop,
+		ResponseHeaderTimeout: c.Limits.ResponseHeader, StopTimeout: c.Limits.Stop, DrainDelay: c.Limits.Drain, AccessLog: c.Log.Access,
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
 		Version: version(), Logger: logger,
 	}
 	if out.Dashboard, err = c.Dashboard.settings(); err != nil {
+		return server.Config{}, err
+	}
+	if out.Traces, err = a.traces(c.Traces, logger); err != nil {
 		return server.Config{}, err
 	}
 	if out.Trust, err = issuersOf(c.Trust); err != nil {
@@ -174,7 +177,7 @@ func (a *app) catalogue(file string) (*policy.Catalogue, error) {
 func (a *app) harden() error {
 	closeUmask()
 	for name := range a.env {
-		if holdsSecret(name) || slices.Contains(a.taken, name) {
+		if holdsSecret(name) || slices.Contains(a.taken, name) || slices.Contains(headerVariables, name) {
 			if err := os.Unsetenv(name); err != nil {
 				return fmt.Errorf("removing %s from the environment: %w", name, err)
 			}
