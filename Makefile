@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz faults vault conformance clients matrix report bench bench-audit soak
+.PHONY: build test race lint fuzz faults vault conformance monitoring clients matrix report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -42,6 +42,15 @@ vault:
 # A public suite for HTTP/2 against each listener, beside a bare server.
 conformance:
 	cd conformance && go vet ./... && go test -count 1 -v ./...
+
+# The alerts by Prometheus's own tool (promtool, in Debian's package prometheus), the
+# dashboard by Grafana's own schema, and its queries by promtool again.
+monitoring:
+	promtool check rules contrib/monitoring/alerts.yaml
+	promtool test rules contrib/monitoring/alerts_test.yaml
+	cd contrib/monitoring/check && go vet ./...
+	@set -e; queries=$$(mktemp); trap 'rm -f $$queries' EXIT; \
+	  (cd contrib/monitoring/check && go run . ../dashboard.json) >$$queries; promtool check rules $$queries
 
 # The vendors' own SDKs, the agents themselves, curl, git, gh and Python's clients
 # against a keeper. Needs Node 20 with npm, and as root installs what Debian has.

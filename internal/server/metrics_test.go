@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/keepertest"
 	"github.com/superinstance/keeper/internal/keepertest/fake"
+	"github.com/superinstance/keeper/internal/server"
 )
 
 // scraped is what /metrics says, by the name of the family.
@@ -216,4 +219,59 @@ func TestCallersAddNoSeriesAndNoWordOfTheirs(t *testing.T) {
 			t.Errorf("%s: got a word of a caller's in %s", name, text)
 		}
 	}
+}
+
+func TestMonitoringPageListsEveryFigureAndNoOther(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/monitoring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "| `keeper_"); ok {
+			cells := strings.Split(rest, "|")
+			name, _, _ := strings.Cut(rest, "`")
+			listed = append(listed, "keeper_"+name+" "+strings.TrimSpace(cells[1])+" "+strings.TrimSpace(cells[2]))
+		}
+	}
+	slices.Sort(listed)
+	s := everything(t)
+	var known []string
+	for _, name := range s.keepers() {
+		known = append(known, name+" "+strings.ToLower(s[name].GetType().String())+" "+labelsOf(s[name]))
+	}
+	if !slices.Equal(listed, known) {
+		t.Errorf("docs/monitoring.md: got\n%s\nwant\n%s", strings.Join(listed, "\n"), strings.Join(known, "\n"))
+	}
+}
+
+// labelsOf is a family's labels as the page has them.
+func labelsOf(f *dto.MetricFamily) string {
+	var names []string
+	for _, l := range f.GetMetric()[0].GetLabel() {
+		names = append(names, "`"+l.GetName()+"`")
+	}
+	if len(names) == 0 {
+		return "–"
+	}
+	return strings.Join(names, " ")
+}
+
+// everything is the figures of a keeper in which there is something of everything.
+func everything(t *testing.T) scraped {
+	t.Helper()
+	far := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(far.Close)
+	key := t.TempDir() + "/key"
+	if err := os.WriteFile(key, []byte(fake.NewKey("generic")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := keepertest.Start(t, keepertest.Without("stripe"), keepertest.Configured(func(c *server.Config) {
+		c.Audit.WitnessURLs = []string{far.URL}
+		c.Secrets = []server.Secret{{Provider: "stripe", From: "file:" + key}}
+		c.Traces.Endpoint = far.URL
+	}))
+	traffic(t, k)
+	return scrape(t, k)
 }
