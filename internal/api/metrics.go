@@ -30,6 +30,7 @@ var (
 	readyMetric   = prometheus.NewDesc("keeper_ready", "Whether a call could be served.", nil, nil)
 	agentsMetric  = prometheus.NewDesc("keeper_agents", "Registered agents.", []string{"status"}, nil)
 	tokensMetric  = prometheus.NewDesc("keeper_tokens_alive", "Agents' tokens that are neither expired nor revoked.", nil, nil)
+	sessionMetric = prometheus.NewDesc("keeper_sessions", "Sessions of people who are signed in to the dashboard.", nil, nil)
 	secretsMetric = prometheus.NewDesc("keeper_secrets", "Secrets, by what can be done with them.", []string{"state"}, nil)
 	trustMetric   = prometheus.NewDesc("keeper_trusted_issuer_problems", "Issuers whose keys cannot be had.", nil, nil)
 )
@@ -38,7 +39,7 @@ var (
 func (c standing) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		entriesMetric, risksMetric, signedMetric, upMetric, behindMetric, sourceMetric, servesMetric,
-		readyMetric, agentsMetric, tokensMetric, secretsMetric, trustMetric,
+		readyMetric, agentsMetric, tokensMetric, sessionMetric, secretsMetric, trustMetric,
 	} {
 		out <- d
 	}
@@ -88,6 +89,9 @@ func (c standing) ofAccess(ctx context.Context, send gauge) {
 		if n, err := c.liveTokens(ctx); err == nil {
 			send(tokensMetric, float64(n))
 		}
+	}
+	if c.sessions != nil {
+		send(sessionMetric, float64(c.sessions.Len()))
 	}
 	secrets := map[string]int{"kept": 0, "refused": 0}
 	for _, one := range c.vault.List() {

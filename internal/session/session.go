@@ -243,6 +243,13 @@ func (b *Book) Stay(s *Session) (leave func()) {
 	return func() { b.use(s, -1) }
 }
 
+// Len is how many sessions are kept: those that were not ended, nor found to have ended.
+func (b *Book) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.sessions)
+}
+
 // End ends the session of the key, where there is one, as who is signed in asks.
 func (b *Book) End(ctx context.Context, text string) {
 	b.end(ctx, sha256.Sum256([]byte(text)), endSignedOut)
