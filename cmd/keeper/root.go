@@ -47,7 +47,7 @@ func newRoot(a *app) *cobra.Command {
 		newStatus(a), newDoctor(a), newVersion(a), newMan(a),
 	)
 	root.Version = version()
-	root.SetVersionTemplate(versionLine() + "\n")
+	root.SetVersionTemplate(thisBuild().String() + "\n")
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(),
 		"{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1)) // a group runs, but only to say so
 	strictBuiltins(root)

@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile, "shows": awaitText,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
-			"shielded": shielded, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn,
+			"shielded": shielded, "manager": startManager, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn,
 		},
 	})
 }

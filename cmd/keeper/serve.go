@@ -97,6 +97,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	if !c.Forward.Off {
 		fmt.Fprintf(a.out, "as a proxy, clients must trust: %s\n", s.CAFile())
 	}
+	a.notify(serviceReady)
 	return a.wait(ctx, s)
 }
 
@@ -145,6 +146,7 @@ func (a *app) wait(ctx context.Context, s *server.Server) error {
 		fmt.Fprintln(a.err, "keeper: stopping; calls in flight may finish (once more to cut them)")
 	case failed = <-s.Failed():
 	}
+	a.notify(serviceStopping)
 	again, stop := until(context.WithoutCancel(ctx))
 	defer stop()
 	if err := s.Stop(again); err != nil {

@@ -23,7 +23,8 @@ const secretPrefix = "KEEPER_SECRET_"
 // overlay puts the environment over what the file says.
 func (c *Config) overlay(env map[string]string) {
 	for name, field := range map[string]*string{
-		"KEEPER_ADDR": &c.Addr, "KEEPER_ADMIN_ADDR": &c.AdminAddr, "KEEPER_DATA": &c.Data, "KEEPER_ADMIN_TOKEN_FILE": &c.AdminTokenFile,
+		"KEEPER_ADDR": &c.Addr, "KEEPER_ADMIN_ADDR": &c.AdminAddr, "KEEPER_DATA": &c.Data,
+		"KEEPER_ADMIN_TOKEN_FILE": &c.AdminTokenFile, "KEEPER_VAULT_KEY_FILE": &c.VaultKeyFile,
 	} {
 		*field = firstOf(env[name], *field)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -15,15 +16,52 @@ func newVersion(a *app) *cobra.Command {
 		Example: "  keeper version",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			info := map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
-			return a.say(info, "%s", versionLine())
+			b := thisBuild()
+			return a.say(b, "%s", b)
 		},
 	}
 }
 
-// versionLine is what `keeper version` and `keeper --version` print.
-func versionLine() string {
-	return fmt.Sprintf("keeper %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// build is what the binary says of itself. A field that the build did not record is
+// empty.
+type build struct {
+	Version  string `json:"version"`
+	Commit   string `json:"commit,omitempty"`
+	Modified bool   `json:"modified,omitempty"` // from files that were not committed
+	Time     string `json:"commitTime,omitempty"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func (b build) String() string {
+	parts := []string{b.Go, b.Platform}
+	if b.Commit != "" {
+		commit := "commit " + b.Commit
+		if b.Modified {
+			commit += " and changes"
+		}
+		parts = append([]string{commit}, parts...)
+	}
+	return fmt.Sprintf("keeper %s (%s)", b.Version, strings.Join(parts, ", "))
+}
+
+func thisBuild() build {
+	b := build{Version: version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Commit = s.Value
+		case "vcs.time":
+			b.Time = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
 }
 
 // version is the module's version as the build recorded it, or else the
