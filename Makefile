@@ -83,3 +83,27 @@ bench-audit:
 # Needs about an hour; its last figures are in bench/RESULTS.md.
 soak:
 	bench/soak
+
+.PHONY: packages image chart reproducible release
+
+# deb, rpm and the OCI image, into dist, and each run: the packages by systemd on a
+# copy of this machine, the image as a container. Needs Debian and root.
+packages:
+	cd packaging/release && go run . packages -arch amd64,arm64
+	packaging/test/run
+
+image:
+	cd packaging/release && go run . image && go vet . && go test -count 1 .
+
+# The Helm chart and the compose file, by Helm, Kubernetes' types and Compose's loader.
+chart:
+	cd packaging/check && go vet ./... && go test -count 1 ./...
+
+# Two builds of the last commit, in folders and with caches of their own, are one.
+reproducible:
+	packaging/test/reproducible
+
+# Needs goreleaser 2.15 and a tag; writes dist, and publishes nothing.
+release:
+	goreleaser release --clean --skip=publish
+	cd packaging/release && go run . image && go run . provenance
