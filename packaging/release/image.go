@@ -171,7 +171,9 @@ func (p *project) baseEntries() ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := func(name string, content []byte) entry { return entry{name: name, mode: 0o644, content: content, at: p.at} }
+	file := func(name string, content []byte) entry {
+		return entry{name: name, mode: 0o644, content: content, at: p.at}
+	}
 	return []entry{
 		p.folder("data", 0o700, nonroot),
 		p.folder("etc", 0o755, 0),

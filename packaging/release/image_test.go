@@ -228,7 +228,7 @@ func contained(t *testing.T, root string, c v1.Config) func(args ...string) erro
 		t.Fatal(err)
 	}
 	return func(args ...string) error {
-		enter := []string{"--target", fmt.Sprint(child.PID), "--user", "--mount", "--net", "--pid", "--preserve-credentials", "--"}
+		enter := []string{"--target", fmt.Sprint(child.PID), "--mount", "--net", "--setuid=65532", "--setgid=65532", "--"}
 		cmd := exec.CommandContext(t.Context(), "nsenter", append(enter, args...)...)
 		cmd.Env = append(slices.Clone(c.Env), "PATH="+os.Getenv("PATH"))
 		out, err := cmd.CombinedOutput()

@@ -9,7 +9,9 @@ random() { # prints 32 bytes of the kernel's, in base64
 }
 
 make_credential() { # file, what stands before the random part
-	[ -e "$1" ] && return
+	if [ -e "$1" ] || [ -e "$1.cred" ]; then # .cred: sealed by systemd-creds
+		return
+	fi
 	(umask 077 && printf '%s%s\n' "$2" "$(random)" >"$1.new")
 	mv "$1.new" "$1"
 }
