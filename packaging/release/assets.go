@@ -19,8 +19,10 @@ func (p *project) assets(ctx context.Context) error {
 		return err
 	}
 	out := filepath.Join(p.root, "packaging", "out")
-	if err := os.RemoveAll(out); err != nil {
-		return err
+	for _, old := range []string{"man", "completions"} {
+		if err := os.RemoveAll(filepath.Join(out, old)); err != nil {
+			return err
+		}
 	}
 	if err := p.manPages(ctx, keeper, filepath.Join(out, "man")); err != nil {
 		return err
