@@ -138,6 +138,16 @@ func firstColumn(t *testing.T, page, pattern string) []string {
 // inspect visits the syntax of the files but the tests.
 func inspect(t *testing.T, pattern string, visit func(ast.Node)) {
 	t.Helper()
+	inspectAs(t, 0, pattern, visit)
+}
+
+func inspectWithComments(t *testing.T, pattern string, visit func(ast.Node)) {
+	t.Helper()
+	inspectAs(t, parser.ParseComments, pattern, visit)
+}
+
+func inspectAs(t *testing.T, mode parser.Mode, pattern string, visit func(ast.Node)) {
+	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +156,7 @@ func inspect(t *testing.T, pattern string, visit func(ast.Node)) {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
 		}
-		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, mode)
 		if err != nil {
 			t.Fatal(err)
 		}
