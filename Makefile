@@ -104,6 +104,6 @@ reproducible:
 	packaging/test/reproducible
 
 # Needs goreleaser 2.15 and a tag; writes dist, and publishes nothing.
-release:
+release: reproducible
 	goreleaser release --clean --skip=publish
 	cd packaging/release && go run . image && go run . provenance

@@ -194,9 +194,20 @@ func TestChartRefusesToStartWithoutTheKeys(t *testing.T) {
 	if _, err := render(t, values{}); err == nil || !strings.Contains(err.Error(), "vault-key and admin-token") {
 		t.Errorf("without existingSecret: got %v, want an error that names its keys", err)
 	}
-	misspelt := values{"existingSecret": "keys", "exstingSecret": "x"}
-	if _, err := render(t, misspelt); err == nil {
-		t.Error("a value that the chart does not know: got no error, want one")
+}
+
+func TestChartRefusesValuesThatWouldMeanSomethingElse(t *testing.T) {
+	for name, v := range map[string]values{
+		"a misspelt value":         {"exstingSecret": "x"},
+		"a listener of the chart":  {"config": values{"addr": "127.0.0.1:1"}},
+		"the key beside the data":  {"config": values{"vaultKeyFile": "/data/key"}},
+		"a source that is anybody": {"networkPolicy": values{"operators": []any{values{}}}},
+		"a digest that is none":    {"image": values{"digest": "latest"}},
+	} {
+		v["existingSecret"] = "keys"
+		if _, err := render(t, v); err == nil {
+			t.Errorf("%s: got no error, want one", name)
+		}
 	}
 }
 

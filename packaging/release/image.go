@@ -33,7 +33,7 @@ func (p *project) image(ctx context.Context, arches []string, push string) error
 	if _, err := p.buildHost(ctx); err != nil {
 		return err
 	}
-	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, arch := range arches {
 		binary, err := p.build(ctx, arch)
 		if err != nil {

@@ -29,7 +29,7 @@ make_credential $credentials/admin-token ''
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
 if [ "$1" = 2 ] || [ -n "$2" ]; then
-	systemctl try-restart keeper.service
+	systemctl try-restart keeper.service || echo "keeper: it did not start again; see: journalctl -u keeper" >&2
 else
 	echo "keeper: start it with: systemctl enable --now keeper"
 	echo "keeper: back up $credentials/vault-key apart from /var/lib/keeper; without it nothing there can be opened"
