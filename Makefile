@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz faults vault conformance monitoring clients matrix report bench bench-audit soak
+.PHONY: build test race lint fuzz faults vault conformance monitoring clients matrix browser report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -60,6 +60,11 @@ clients:
 # Those of docs/clients.md alone.
 matrix:
 	clients/run matrix
+
+# The dashboard in Chromium, against a keeper with real traffic. Needs Node 20 with npm,
+# and as root installs Chromium. clients/dashboard/run --write makes the documents' pictures.
+browser:
+	clients/dashboard/run
 
 # What the scanner finds, rule by rule and form by form; what it leaves alone; and its
 # rates beside SHA-256 and beside gitleaks.

@@ -73,7 +73,8 @@ export async function start({ listen = {}, env: more = {}, config = '' } = {}) {
   for (const [name, address] of Object.entries(listen)) env[`KEEPER_LISTEN_${variable(name)}`] = address;
   await writeFile(join(folder, 'keeper.yaml'), config);
   const keeper = await launch(binary('keeper'), ['serve', '--config', join(folder, 'keeper.yaml')], { ...env, ...more }, 'listens on ');
-  const world = new World({ keys, folder, provider, keeper, admin });
+  const management = more.KEEPER_ADMIN_ADDR ? (await keeper.shows(/^management routes are on (\S+)$/m))[1] : keeper.url;
+  const world = new World({ keys, folder, provider, keeper, admin, management });
   after(() => world.finish());
   return world;
 }
@@ -81,8 +82,9 @@ export async function start({ listen = {}, env: more = {}, config = '' } = {}) {
 class World {
   #admin; #folder; #keeper; #provider; #seen = []; #hops = []; #agents = 0;
 
-  constructor({ keys, folder, provider, keeper, admin }) {
+  constructor({ keys, folder, provider, keeper, admin, management }) {
     this.keys = keys;
+    this.management = management; // the root of the routes that agents do not need
     this.#folder = folder;
     this.#provider = provider;
     this.#keeper = keeper;
@@ -141,7 +143,7 @@ class World {
   }
 
   async manage(method, path, body) {
-    const answer = await fetch(`${this.url}/api/v1${path}`, {
+    const answer = await fetch(`${this.management}/api/v1${path}`, {
       method,
       headers: { authorization: `Bearer ${this.#admin}`, 'content-type': 'application/json' },
       body: body && JSON.stringify(body),
