@@ -58,6 +58,7 @@ type doctor struct {
 	scanner   *scanner.Scanner
 	data      string // the data folder, "" where none is known
 	elsewhere bool   // keeper runs on another machine
+	named     bool   // by --url or KEEPER_URL
 
 	client  *client
 	healthy *keeperHealth // nil where no keeper answers
@@ -127,7 +128,8 @@ func (a *app) newDoctor(config string) (*doctor, error) {
 	if config != "" {
 		a.dataFlag = firstOf(a.dataFlag, c.Data)
 	}
-	if a.urlFlag == "" && a.env["KEEPER_URL"] == "" && config != "" && c.Addr != "" {
+	d.named = a.urlFlag != "" || a.env["KEEPER_URL"] != ""
+	if !d.named && config != "" && c.Addr != "" {
 		a.urlFlag = urlOf(c)
 	}
 	base, err := a.url()

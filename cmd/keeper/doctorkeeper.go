@@ -81,7 +81,7 @@ func (d *doctor) unanswered(err error) {
 	what, _, _ := strings.Cut(err.Error(), "; ") // what follows is another's mend
 	what = strings.ReplaceAll(what, d.client.base.String(), d.at())
 	mend := d.ownServe()
-	if d.urlFlag != "" || d.env["KEEPER_URL"] != "" {
+	if d.named {
 		d.problem(what, "It was named by --url or KEEPER_URL, so that agents and tools ask for it.", mend)
 		return
 	}
@@ -94,6 +94,9 @@ func (d *doctor) ownServe() string {
 		return ownName() + " dev"
 	}
 	text := ownName() + " serve"
+	if d.configFile != "" {
+		text += " --config " + shellQuote(d.configFile)
+	}
 	if d.dataFlag != "" {
 		text += " --data " + shellQuote(d.dataFlag)
 	}

@@ -40,7 +40,7 @@ func (d *doctor) checkTool(tool toolsetup.Tool, status toolsetup.Status) {
 	if status.Changed {
 		d.warn("the files of "+tool.Title+" were changed since keeper setup", "It may call its provider itself, with a real key, or nothing at all.", again)
 	}
-	if status.URL != d.client.base.String() {
+	if !d.leadsToKeeper(status.URL) {
 		d.warn(tool.Title+" is set up for keeper at "+status.URL+", and not at "+d.at(), "It calls a keeper that may not be there.", again)
 	}
 	if _, err := d.agentSecret(status.Agent); errors.Is(err, fs.ErrNotExist) {
@@ -128,7 +128,7 @@ func (d *doctor) checkBaseURLs() {
 		}
 		for _, u := range p.Client.BaseURLs {
 			value := d.env[u.Env]
-			if value == "" || strings.HasPrefix(value, own+"/") {
+			if value == "" || d.leadsToKeeper(value) {
 				continue
 			}
 			d.warn(u.Env+" leads to "+hostOf(value)+", and not to keeper", "What uses the SDK of "+p.Name+" goes round keeper.", "export "+u.Env+"="+shellQuote(own+"/api/v1/proxy/"+p.Name+u.Suffix))

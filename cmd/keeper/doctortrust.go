@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -197,9 +198,14 @@ func (d *doctor) proxied() bool {
 	return false
 }
 
-func (d *doctor) leadsToKeeper(proxy string) bool {
-	u, err := url.Parse(proxy)
-	return err == nil && proxy != "" && strings.EqualFold(u.Host, d.client.base.Host)
+// leadsToKeeper reports whether a URL is of one of keeper's listeners.
+func (d *doctor) leadsToKeeper(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	listeners := append([]string{d.client.base.Host, d.config.Addr, d.config.AdminAddr}, slices.Collect(maps.Values(d.config.ProviderListen))...)
+	return slices.ContainsFunc(listeners, func(l string) bool { return strings.EqualFold(l, u.Host) })
 }
 
 // output is what a program prints in the root folder, or "" where it fails.
