@@ -96,7 +96,7 @@ function Page({ route }) {
   if (!page) return html`<div class="card"><div class="state"><h1 tabindex="-1">There is no such page</h1><p><a href=${href("overview")}>Go to the overview</a></p></div></div>`;
   if (!can(page.needs)) return html`<div class="stack"><h1 tabindex="-1">${page.title}</h1><${Lacking} scope=${`keeper:${page.needs}`} /></div>`;
   if (error || fault) return html`<div class="card"><${Failure} error=${error || new Error("This page failed while it was drawn. That is a fault of the dashboard; please report it.")} retry=${() => location.reload()} /></div>`;
-  return View ? html`<${View} route=${route} />` : html`<${Loading} lines=${8} />`;
+  return View ? html`<${View} route=${route} />` : html`<h1 class="hidden-visually">${page.title}</h1><${Loading} lines=${8} />`;
 }
 
 // A new page takes the focus to its heading, so that it is read out; the first does not.
@@ -110,7 +110,7 @@ function useArrival(where, main) {
     window.scrollTo(0, 0);
     let tries = 0;
     const timer = setInterval(() => {
-      const heading = main.current?.querySelector("h1");
+      const heading = main.current?.querySelector("h1[tabindex]");
       if (heading) heading.focus({ preventScroll: true });
       if (heading || ++tries > 20) clearInterval(timer);
     }, 50);

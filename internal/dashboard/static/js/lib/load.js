@@ -60,13 +60,3 @@ export function useAction(action) {
   };
   return { run, busy, error, clear: () => setError(null) };
 }
-
-/** A value that follows another once that rests for a moment. */
-export function useSettled(value, delay = 250) {
-  const [settled, setSettled] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(value), delay);
-    return () => clearTimeout(timer);
-  }, [value, delay]);
-  return settled;
-}

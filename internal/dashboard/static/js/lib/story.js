@@ -5,7 +5,7 @@ import { eventName, line, reason } from "./events.js";
 
 const carried = (source) => (source ? ` from ${source}` : "");
 
-export function findingSentence(f) {
+function findingSentence(f) {
   return `${f.rule} in ${f.location}${f.form ? ` (${f.form})` : ""}, of ${f.confidence} confidence${f.exempt ? ", which an operator lets pass" : ""}`;
 }
 

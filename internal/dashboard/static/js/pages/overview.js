@@ -15,7 +15,7 @@ const windows = [["5m", "5 min"], ["1h", "1 hour"], ["24h", "24 hours"]];
 const refresh = { "5m": 2, "1h": 5, "24h": 30 }; // seconds
 
 /** Calls a second over the newest points that make up ten seconds, or the newest one. */
-export function liveRate({ points, step }) {
+function liveRate({ points, step }) {
   const last = points.slice(-Math.max(1, Math.round(10 / step)));
   return last.reduce((sum, p) => sum + p.calls, 0) / (last.length * step || 1);
 }
@@ -57,7 +57,7 @@ const latency = [
  * The points with their rates. The newest is still filling: its rate is over what of it
  * has passed, and where that is next to nothing it is left out.
  */
-export function rated({ points, step, until }) {
+function rated({ points, step, until }) {
   const passed = (p) => Math.min(step, (Date.parse(until) - Date.parse(p.at)) / 1000);
   return points.filter((p) => passed(p) >= Math.min(step, 5)).map((p) => ({ ...p, rate: p.calls / passed(p) }));
 }

@@ -2,7 +2,7 @@
 // never shown.
 import { html, useState } from "../lib/html.js";
 import { api, query, segment } from "../lib/api.js";
-import { useAction, useLoad } from "../lib/load.js";
+import { useLoad } from "../lib/load.js";
 import { useSession } from "../lib/session.js";
 import { isTime, plural } from "../lib/format.js";
 import { Confirm } from "../parts/dialog.js";

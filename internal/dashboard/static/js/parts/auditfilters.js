@@ -6,7 +6,7 @@ import { useLoad } from "../lib/load.js";
 import { count, moment } from "../lib/format.js";
 import { eventName, events } from "../lib/events.js";
 import { filtersOf, fromField, labels, rangeOf, ranges, toField } from "../lib/auditquery.js";
-import { Input, Select } from "./form.js";
+import { Input } from "./form.js";
 import { Icon } from "./icon.js";
 import { Button } from "./ui.js";
 import { plain, Text } from "./text.js";

@@ -40,7 +40,7 @@ function Facts({ entries }) {
 }
 
 /** The entries as keeper has them. */
-export function Raw({ entries }) {
+function Raw({ entries }) {
   return html`<details><summary class="muted">${entries.length === 1 ? "The entry" : `The ${entries.length} entries`} as the log has them</summary>
     <div class="stack tight raw">${entries.map((e) => html`<div key=${e.id}><div class="row spread small"><strong>${eventName(e.event)} <code class="muted">${e.event}</code></strong><span class="muted">entry ${e.id}</span></div>
       <pre class="command"><${Text} of=${JSON.stringify(e, null, 2)} keep=${"\n"} /></pre></div>`)}</div></details>`;

@@ -1,6 +1,6 @@
 // Buttons, badges, times and the states that every page has.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
-import { ago, count, isTime, moment, utc } from "../lib/format.js";
+import { ago, isTime, moment, utc } from "../lib/format.js";
 import { Icon } from "./icon.js";
 import { Text } from "./text.js";
 
@@ -122,5 +122,3 @@ export function Loaded({ of, lines, children }) {
   }
   return of.error ? html`<${Failure} error=${of.error} retry=${of.reload} />` : html`<${Loading} lines=${lines} />`;
 }
-
-export const Number = ({ of }) => html`<span class="num">${count(of)}</span>`;
