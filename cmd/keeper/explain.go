@@ -249,6 +249,7 @@ var reasons = map[string]string{
 	"credentials_invalid":  "the agent is unknown or its secret is wrong",
 	"code_invalid":         "the link to sign in was used before, or is too old",
 	"session_ended":        "the session of the dashboard has ended",
+	"session_key_missing":  "the cookie of the dashboard came without its page's key",
 	"signin_failed":        "the issuer did not say who it is",
 	"signin_denied":        "no rule lets that person sign in",
 	"token_needed":         "a session of the dashboard may not do that",

@@ -114,7 +114,8 @@ func (s *surface) endOIDC(ctx context.Context, in *callbackInput) (*redirect, er
 	if err != nil {
 		return nil, err
 	}
-	return &redirect{dashboardPath, []string{begun.SetCookie, s.newFlowCookie(r, exchange.Flow{}, -1)}}, nil
+	at := url.URL{Path: dashboardPath, Fragment: "key=" + begun.Body.Key} // of no use without the cookie
+	return &redirect{at.String(), []string{begun.SetCookie, s.newFlowCookie(r, exchange.Flow{}, -1)}}, nil
 }
 
 // notSignedIn records the refusal and leads to the dashboard, which shows its code.

@@ -72,6 +72,7 @@ var (
 	errPanic        = errors.New("panic")
 	errSignIn       = errors.New("sign-in failed")
 	errDenied       = errors.New("sign-in denied")
+	errPageKey      = errors.New("no key of the session's page")
 	errBearer       = errors.New("a session may not do this")
 )
 
@@ -111,6 +112,7 @@ var replies = []struct {
 	{session.ErrEnded, reply{http.StatusUnauthorized, "session_ended", "The session has ended; sign in again with the link that keeper login prints."}},
 	{errSignIn, reply{http.StatusUnauthorized, "signin_failed", "The issuer did not say who you are, or not to this browser; sign in again."}},
 	{errDenied, reply{http.StatusForbidden, "signin_denied", "No rule of the operator's lets you sign in; he names the claims that may under dashboard.oidc."}},
+	{errPageKey, reply{http.StatusUnauthorized, "session_key_missing", "The cookie alone changes nothing: the page sends the key that it was given in the header Keeper-Session-Key; sign in again."}},
 	{errBearer, reply{http.StatusForbidden, "token_needed", "A session cannot make links to sign in; run keeper login, which shows a token."}},
 	{auth.ErrCredentials, reply{http.StatusUnauthorized, "credentials_invalid", "The agent id or the agent secret is wrong."}},
 	{exchange.ErrUnavailable, reply{http.StatusServiceUnavailable, "issuer_unavailable", "The keys of the token's issuer cannot be had now, so the token cannot be checked; try again in a moment."}},

@@ -20,6 +20,9 @@ const (
 	plainCookie  = "keeper_session"
 	secureCookie = "__Host-keeper_session"
 
+	// pageKeyHeader bears what the page was given beside the cookie.
+	pageKeyHeader = "Keeper-Session-Key"
+
 	dashboardPath = "/dashboard/"
 	sessionPath   = root + "/auth/session"
 )
@@ -82,16 +85,24 @@ type signInInput struct {
 	} `nameHint:"SignInRequest"`
 }
 
-type sessionBody struct {
+type sessionBody struct{ SessionFields }
+
+// SessionFields say who is signed in.
+type SessionFields struct {
 	Name      string    `json:"name" doc:"Who is signed in, for people"`
 	Scopes    []string  `json:"scopes" nullable:"false" doc:"What the session is good for, now"`
 	ExpiresAt time.Time `json:"expiresAt,omitzero" doc:"When the session ends in any case"`
 	OIDC      bool      `json:"oidc" doc:"Whether an issuer can be asked who it is"`
 }
 
+type signedInBody struct {
+	Key string `json:"key" doc:"What the page sends in Keeper-Session-Key with whatever changes something"`
+	SessionFields
+}
+
 type sessionOutput struct {
 	SetCookie string `header:"Set-Cookie"`
-	Body      sessionBody
+	Body      signedInBody
 }
 
 // signIn also ends the session that the browser had: one browser is one caller.
@@ -107,23 +118,23 @@ func (s *surface) signIn(ctx context.Context, in *signInInput) (*sessionOutput, 
 }
 
 func (s *surface) begin(ctx context.Context, r *http.Request, claims auth.Claims, how string) (*sessionOutput, error) {
-	one, key, err := s.sessions.Begin(ctx, claims, how)
+	one, keys, err := s.sessions.Begin(ctx, claims, how)
 	if err != nil {
 		return nil, s.refuse(ctx, err)
 	}
 	if before, _ := s.cookie(r, sessionCookie); before != "" {
 		s.sessions.End(ctx, before)
 	}
-	cookie := s.newCookie(r, sessionCookie, key)
-	return &sessionOutput{cookie.String(), s.signedInAs(claims, one.ExpiresAt())}, nil
+	cookie := s.newCookie(r, sessionCookie, keys.Cookie)
+	return &sessionOutput{cookie.String(), signedInBody{keys.Page, s.signedInAs(claims, one.ExpiresAt())}}, nil
 }
 
-func (s *surface) signedInAs(claims auth.Claims, expiresAt time.Time) sessionBody {
+func (s *surface) signedInAs(claims auth.Claims, expiresAt time.Time) SessionFields {
 	name := claims.Name()
 	if name == "" {
 		name = claims.By()
 	}
-	body := sessionBody{Name: name, Scopes: claims.InForce().Strings(), OIDC: s.signIns != nil}
+	body := SessionFields{Name: name, Scopes: claims.InForce().Strings(), OIDC: s.signIns != nil}
 	if !expiresAt.IsZero() {
 		body.ExpiresAt = expiresAt.UTC()
 	}
@@ -144,7 +155,7 @@ func (s *surface) session(ctx context.Context, _ *struct{}) (*output[sessionBody
 	if signedIn != nil {
 		expiresAt = signedIn.ExpiresAt()
 	}
-	return &output[sessionBody]{s.signedInAs(claims, expiresAt)}, nil
+	return &output[sessionBody]{sessionBody{s.signedInAs(claims, expiresAt)}}, nil
 }
 
 // waysIn adds to a refusal how else one can sign in.
@@ -221,7 +232,15 @@ func (s *surface) bySession(ctx context.Context, r *http.Request) (auth.Claims, 
 		return auth.Claims{}, nil, errCrossOrigin
 	}
 	one, claims, err := s.sessions.Resume(ctx, key)
+	if err == nil && !isSafe(r.Method) && !one.Holds(r.Header.Get(pageKeyHeader)) {
+		return auth.Claims{}, nil, errPageKey
+	}
 	return claims, one, err
+}
+
+// isSafe reports whether a request changes nothing (RFC 9110, section 9.2.1).
+func isSafe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // stay keeps a caller's session alive while an answer to it is under way, and says

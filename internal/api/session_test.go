@@ -59,7 +59,11 @@ func (k *keeper) browser(a answer) []string {
 	k.t.Helper()
 	set, err := http.ParseSetCookie(a.header.Get("Set-Cookie"))
 	must(k.t, err)
-	return []string{"Cookie", set.Name + "=" + set.Value, "Sec-Fetch-Site", "same-origin"}
+	key := a.text("key")
+	if key == "" { // from an issuer
+		_, key, _ = strings.Cut(a.header.Get("Location"), "#key=")
+	}
+	return []string{"Cookie", set.Name + "=" + set.Value, "Sec-Fetch-Site", "same-origin", "Keeper-Session-Key", key}
 }
 
 func TestALinkSignsOneBrowserInAsWhoeverAskedForIt(t *testing.T) {
@@ -177,8 +181,8 @@ func TestForgedAndDoubledCookiesOpenNothing(t *testing.T) {
 func TestAnotherPagesRequestsCannotUseTheCookie(t *testing.T) {
 	t.Parallel()
 	k := newKeeper(t, settings{origins: []string{"https://trusted.example"}})
-	cookie := k.signIn(k.admin)[:2]
-	with := func(header ...string) []string { return append(slices.Clone(cookie), header...) }
+	browser := k.signIn(k.admin)
+	with := func(header ...string) []string { return slices.Concat(browser[:2], browser[4:], header) }
 	for name, header := range map[string][]string{
 		"cross-site":                           with("Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"),
 		"another port":                         with("Sec-Fetch-Site", "same-site", "Origin", "http://127.0.0.1:3000"),
@@ -204,6 +208,26 @@ func TestAnotherPagesRequestsCannotUseTheCookie(t *testing.T) {
 	k.want(k.call("GET", "/agents", "", "", with("Sec-Fetch-Site", "none")...), 200)
 	k.want(k.call("POST", "/vault", "", newSecret(), with("Sec-Fetch-Site", "same-origin", "Origin", k.all.URL)...), 200)
 	k.want(k.call("POST", "/vault", k.admin, newSecret(), "Sec-Fetch-Site", "cross-site", "Origin", "https://trusted.example"), 200)
+}
+
+func TestACookieThatAnotherServerWasSentChangesNothing(t *testing.T) {
+	t.Parallel()
+	k := newKeeper(t, settings{})
+	browser, other := k.signIn(k.admin), k.signIn(k.token("other", "keeper:read", "keeper:write"))
+	for _, key := range []string{"", "x", strings.TrimPrefix(browser[1], plain+"="), other[5]} {
+		stolen := append(slices.Clone(browser[:2]), "Keeper-Session-Key", key)
+		for _, r := range [][3]string{
+			{"POST", "/vault", newSecret()}, {"PATCH", "/agents/other", `{"scopes":["*"]}`}, {"DELETE", "/vault/canary", ""},
+			{"POST", "/auth/register", `{"agentId":"x","agentName":"x"}`}, {"POST", "/auth/token", `{"agentId":"other"}`}, {"POST", "/auth/link", ""},
+			{"POST", "/auth/revoke", `{"agentId":"other"}`}, {"POST", "/keys/rotate", `{"purpose":"signing"}`},
+		} {
+			k.want(k.call(r[0], r[1], "", r[2], stolen...), 401, "session_key_missing")
+		}
+		if who := k.want(k.call("GET", "/auth/session", "", "", stolen...), 200); who.text("key") != "" {
+			t.Error("the page's key is told again")
+		}
+	}
+	k.want(k.call("POST", "/vault", "", newSecret(), browser...), 200)
 }
 
 func TestTheAgentsListenerHasNoDashboardAndKnowsNoCookies(t *testing.T) {

@@ -76,7 +76,7 @@ var (
 	authenticationCodes = map[string]bool{
 		"token_missing": true, "token_invalid": true, "token_expired": true, "token_revoked": true,
 		"subject_token_invalid": true, "subject_token_expired": true, "subject_token_used": true, "exchange_denied": true,
-		"code_invalid": true, "session_ended": true, "signin_failed": true, "signin_denied": true,
+		"code_invalid": true, "session_ended": true, "session_key_missing": true, "signin_failed": true, "signin_denied": true,
 		"credentials_invalid": true, "agent_pending": true, "agent_disabled": true, "agent_revoked": true,
 	}
 	methods = map[string]act{

@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"sync"
@@ -89,8 +90,14 @@ type code struct {
 	at     time.Time
 }
 
+// Keys are what a browser holds of its session. Cookies go to every server of a host,
+// whatever its port; what a page keeps is its origin's own. So that a server which was
+// sent the cookie can change nothing by it, changes need both.
+type Keys struct{ Cookie, Page string }
+
 // Session is one browser that is signed in.
 type Session struct {
+	page      digest
 	id        string // for the audit log: it opens nothing
 	claims    auth.Claims
 	at        time.Time
@@ -121,6 +128,12 @@ func New(c Config) (*Book, error) {
 
 // ExpiresAt is when the session ends in any case.
 func (s *Session) ExpiresAt() time.Time { return s.expiresAt }
+
+// Holds reports whether the text is the page's key of the session.
+func (s *Session) Holds(text string) bool {
+	shown := sha256.Sum256([]byte(text))
+	return subtle.ConstantTimeCompare(shown[:], s.page[:]) == 1
+}
 
 // Done is closed when the session ends.
 func (s *Session) Done() <-chan struct{} { return s.done }
@@ -166,15 +179,18 @@ func (b *Book) Redeem(text string) (auth.Claims, error) {
 	return b.authority.Renew(one.claims)
 }
 
-// Begin starts a session of the caller's and returns its key. How says by what the
+// Begin starts a session of the caller's and returns its keys. How says by what the
 // caller signed in: one of the audit log's words.
-func (b *Book) Begin(ctx context.Context, by auth.Claims, how string) (*Session, string, error) {
+func (b *Book) Begin(ctx context.Context, by auth.Claims, how string) (*Session, Keys, error) {
 	by, err := b.authority.Renew(by)
 	if err != nil {
-		return nil, "", err
+		return nil, Keys{}, err
 	}
-	key, now := rand.Text()+rand.Text(), b.now()
-	one := &Session{id: rand.Text()[:12], claims: by, at: now, usedAt: now, expiresAt: now.Add(Lifetime), done: make(chan struct{})}
+	keys, now := Keys{rand.Text() + rand.Text(), rand.Text()}, b.now()
+	one := &Session{
+		page: sha256.Sum256([]byte(keys.Page)), id: rand.Text()[:12], claims: by,
+		at: now, usedAt: now, expiresAt: now.Add(Lifetime), done: make(chan struct{}),
+	}
 	if end := by.ExpiresAt(); !end.IsZero() && end.Before(one.expiresAt) {
 		one.expiresAt = end
 	}
@@ -182,19 +198,19 @@ func (b *Book) Begin(ctx context.Context, by auth.Claims, how string) (*Session,
 		Agent: by.AgentID(), Session: one.id, How: how, ExpiresAt: one.expiresAt.UTC().Format(time.RFC3339),
 	})
 	if err != nil {
-		return nil, "", err
+		return nil, Keys{}, err
 	}
 	b.mu.Lock()
 	replaced, crowded := victim(b.sessions, by.By(), sessionsEach, sessionsAll)
-	b.sessions[sha256.Sum256([]byte(key))] = one
+	b.sessions[sha256.Sum256([]byte(keys.Cookie))] = one
 	b.mu.Unlock()
 	if crowded {
 		b.end(ctx, replaced, endReplaced)
 	}
-	return one, key, nil
+	return one, keys, nil
 }
 
-// Resume returns the session of the key, and who is signed in by it, or ErrEnded.
+// Resume returns the session of the cookie's key, and who is signed in by it, or ErrEnded.
 func (b *Book) Resume(ctx context.Context, text string) (*Session, auth.Claims, error) {
 	key := digest(sha256.Sum256([]byte(text)))
 	b.mu.Lock()
@@ -250,7 +266,7 @@ func (b *Book) Len() int {
 	return len(b.sessions)
 }
 
-// End ends the session of the key, where there is one, as who is signed in asks.
+// End ends the session of the cookie's key, where there is one, as who is signed in asks.
 func (b *Book) End(ctx context.Context, text string) {
 	b.end(ctx, sha256.Sum256([]byte(text)), endSignedOut)
 }

@@ -81,11 +81,11 @@ func TestOneCallerHasSoManySessionsAndTheOldestGoes(t *testing.T) {
 	book := open(t, &everyone{}, log)
 	var keys []string
 	for range 40 {
-		_, key, err := book.Begin(t.Context(), auth.Claims{}, "link")
+		_, held, err := book.Begin(t.Context(), auth.Claims{}, "link")
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys = append(keys, key)
+		keys = append(keys, held.Cookie)
 	}
 	alive := 0
 	for _, key := range keys {
@@ -144,10 +144,14 @@ func over(s *session.Session) bool {
 func TestASessionEndsWithItsCallerThoughTheLogFails(t *testing.T) {
 	who, log := &everyone{}, &notes{}
 	book := open(t, who, log)
-	one, key, err := book.Begin(t.Context(), auth.Claims{}, "link")
+	one, keys, err := book.Begin(t.Context(), auth.Claims{}, "link")
 	if err != nil {
 		t.Fatal(err)
 	}
+	if key := keys.Cookie; !one.Holds(keys.Page) || one.Holds(key) || one.Holds("") || keys.Page == key {
+		t.Error("got the page's key mistaken for another")
+	}
+	key := keys.Cookie
 	log.err, who.err = audit.ErrUnavailable, auth.ErrTokenRevoked
 	if _, _, err := book.Resume(t.Context(), key); !errors.Is(err, session.ErrEnded) || !over(one) {
 		t.Errorf("got %v, over %v, want it ended", err, over(one))

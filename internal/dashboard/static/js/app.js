@@ -4,7 +4,7 @@ import { html, render, useEffect, useState } from "./lib/html.js";
 import { reasons } from "./lib/events.js";
 import { own } from "./lib/own.js";
 import { signedOut } from "./lib/api.js";
-import { Session, signIn, takeCode, takeError, whoAmI } from "./lib/session.js";
+import { Session, signIn, takeCode, takeError, takeKey, whoAmI } from "./lib/session.js";
 import { pages, Shell } from "./shell.js";
 import { read } from "./lib/route.js";
 import { SignIn } from "./pages/signin.js";
@@ -12,6 +12,7 @@ import { Toasts } from "./parts/toast.js";
 
 const code = takeCode();
 const refusal = takeError();
+takeKey();
 own(pages, read().page)?.load().catch(() => {}); // while it is asked who is signed in; the shell says what fails
 
 /** begun: { session } of who is in, or { why, oidc } where nobody is. */

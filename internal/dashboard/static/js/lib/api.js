@@ -12,6 +12,28 @@ export class ApiError extends Error {
   }
 }
 
+// Cookies go to every server of this host, whatever its port; what a page stores is its
+// origin's own. So keeper lets the cookie change nothing without the key stored here.
+const place = "keeper.session";
+let kept = "";
+
+export function keepKey(key) {
+  kept = key;
+  try {
+    if (key) localStorage.setItem(place, key);
+    else localStorage.removeItem(place);
+  } catch { /* storage is off: it holds until the page is left */ }
+}
+
+/** The key of the session, "" where there is none: then nothing can be changed. */
+export function sessionKey() {
+  try {
+    return localStorage.getItem(place) || kept;
+  } catch {
+    return kept;
+  }
+}
+
 /** Sent to the window when keeper no longer knows the session. */
 export const signedOut = "keeper:signedout";
 
@@ -30,6 +52,7 @@ async function call(method, path, body, { signal, quiet } = {}) {
     init.body = JSON.stringify(body);
     init.headers["Content-Type"] = "application/json";
   }
+  if (method !== "GET") init.headers["Keeper-Session-Key"] = sessionKey();
   let response;
   try {
     response = await fetch(root + path, init);

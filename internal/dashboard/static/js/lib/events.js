@@ -61,6 +61,7 @@ export const reasons = {
   signin_denied: "no rule lets that person sign in",
   code_invalid: "the sign-in code was wrong, used, or too old",
   session_ended: "its session had ended",
+  session_key_missing: "the cookie of the dashboard came without its page's key",
   token_needed: "that needs a token, not a session",
   agent_pending: "the agent waits for approval",
   agent_disabled: "the agent is disabled",

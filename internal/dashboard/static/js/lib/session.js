@@ -1,6 +1,6 @@
 // Who is signed in, and what that lets him do.
 import { createContext, useContext } from "./html.js";
-import { api } from "./api.js";
+import { api, ApiError, keepKey, sessionKey } from "./api.js";
 
 export const Session = createContext(null);
 
@@ -41,6 +41,27 @@ export function codeIn(text) {
   return at < 0 ? pasted : decodeURIComponent(pasted.slice(at + 6));
 }
 
-export const signIn = (code) => api.post("/auth/session", { code }, { quiet: true });
-export const whoAmI = () => api.get("/auth/session", { quiet: true });
-export const signOut = () => api.remove("/auth/session", { quiet: true });
+/** The session's key, which an issuer's way back ends with. */
+export function takeKey() {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (!key) return;
+  history.replaceState(null, "", location.pathname + "#/overview");
+  keepKey(key);
+}
+
+export async function signIn(code) {
+  const session = await api.post("/auth/session", { code }, { quiet: true });
+  keepKey(session.key);
+  return session;
+}
+
+export async function whoAmI() {
+  const session = await api.get("/auth/session", { quiet: true });
+  if (!sessionKey()) throw new ApiError(401, { error: "This browser lost what lets it change anything. Sign in again.", oidc: session.oidc, signInUrl: "/api/v1/auth/oidc/start" });
+  return session;
+}
+
+export async function signOut() {
+  await api.remove("/auth/session", { quiet: true });
+  keepKey("");
+}
