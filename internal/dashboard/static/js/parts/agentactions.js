@@ -20,12 +20,13 @@ async function setStatus(agent, status, said, onDone, undo) {
   toast(said, { undo });
 }
 
-async function revoke(agent, onDone) {
+/** Ends all of its tokens, in one click that can be undone. */
+export async function revoke(agent, onDone) {
   await api.post("/auth/revoke", { agentId: agent.id });
   agentsChanged();
   onDone();
   const back = () => setStatus(agent, agent.status, `${agent.id} is ${agent.status} again. Its old tokens stay dead.`, onDone);
-  toast(`${agent.id} is revoked: all its tokens are dead, from the next request on. Undo makes it what it was, but those tokens stay dead.`, { undo: back });
+  toast(`${agent.id} is revoked and its tokens are dead. Undo brings back the agent, not the tokens.`, { undo: back });
 }
 
 /** Approves a pending agent, or changes the grant of any other. */

@@ -18,13 +18,13 @@ export function StoryLink({ id, children, ...rest }) {
 }
 
 /** A name on one line, cut where it is long; the whole of it on hover. */
-const Short = ({ of }) => html`<span class="short" title=${plain(of)}><${Text} of=${of} /></span>`;
+const Short = ({ of, to }) => html`<span class="short" title=${plain(of)}>${to ? html`<a class="quiet" href=${to}><${Text} of=${of} /></a>` : html`<${Text} of=${of} />`}</span>`;
 
 export function CallTable({ rows, label, without }) {
   const columns = [
     { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
     { name: "Call", kind: "main", show: (e) => html`<${StoryLink} class="mono" id=${e.requestId}><${Text} of=${`${e.details.method} ${e.details.path}`} /><//>` },
-    { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} />` },
+    { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} to=${href("agents", [e.agentId])} />` },
     { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
     { name: "Decision", show: (e) => { const [kind, word] = decision(e); return html`<${Badge} kind=${kind}>${word}<//>${e.details.code && html` <code class="small muted">${e.details.code}</code>`}`; } },
   ].filter((c) => !without || c.key !== without);
@@ -38,7 +38,7 @@ const entryColumns = (onOpen) => [
     : html`<button type="button" class="link" onClick=${() => onOpen(e)}><strong>${eventName(e.event)}</strong></button>`}
     ${e.risk > 0 && html`<${Risk} of=${e.risk} />`}</span>
     ${line(e) && html`<span class="muted small clamp"><${Text} of=${line(e)} /></span>`}</div>` },
-  { name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} />` },
+  { name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} to=${href("agents", [e.agentId])} />` },
   { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
 ];
 

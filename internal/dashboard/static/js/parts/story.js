@@ -9,6 +9,7 @@ import { story, verdict } from "../lib/story.js";
 import { eventName } from "../lib/events.js";
 import { Dialog } from "./dialog.js";
 import { Badge, Copy, Empty, Lacking, Loaded, Time } from "./ui.js";
+import { StopAgent } from "./stopagent.js";
 import { Icon } from "./icon.js";
 import { Text } from "./text.js";
 
@@ -49,16 +50,20 @@ function Raw({ entries }) {
 function Told({ id, entries }) {
   if (entries.length === 0) return html`<${Empty} title="The log has no such call"><p>Its id is in the answer's header <code>Keeper-Request-Id</code>. Old entries may have left the log for an archive.</p><//>`;
   const ended = verdict(entries);
+  const agent = entries.find((e) => e.event === "proxy.request")?.agentId;
   return html`<div class="stack">
-    <div class="row">${ended && html`<${Badge} kind=${ended[0]}>${ended[1]}<//>`}<code class="break grow">${id}</code><${Copy} text=${id} label="Copy the id" /></div>
+    <div class="row">${ended && html`<${Badge} kind=${ended[0]}>${ended[1]}<//>`}<code class="break grow">${id}</code></div>
+    <div class="row"><${Copy} text=${id} label="Copy the id" />${agent && html`<${StopAgent} id=${agent} onDone=${close} />`}</div>
     <${Facts} entries=${entries} /><h3>What happened</h3><${Sentences} entries=${entries} /><${Raw} entries=${entries} />
   </div>`;
 }
 
+const close = () => setQuery({ call: "" });
+
 export function Story({ id }) {
   const { can } = useSession();
   const call = useLoad(async (signal) => (await api.get("/audit" + query({ requestId: id, limit: 1000 }), { signal })).entries, [id], { every: 5 });
-  return html`<${Dialog} title="The story of a call" kind="drawer" onClose=${() => setQuery({ call: "" })}>
+  return html`<${Dialog} title="The story of a call" kind="drawer" onClose=${close}>
     ${can("audit") ? html`<${Loaded} of=${call}>${(entries) => html`<${Told} id=${id} entries=${entries} />`}<//>` : html`<${Lacking} scope="keeper:audit" />`}
   <//>`;
 }
