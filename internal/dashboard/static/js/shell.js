@@ -111,8 +111,9 @@ function useArrival(where, main) {
     let tries = 0;
     const timer = setInterval(() => {
       const heading = main.current?.querySelector("h1[tabindex]");
-      if (heading) heading.focus({ preventScroll: true });
-      if (heading || ++tries > 20) clearInterval(timer);
+      const elsewhere = main.current?.contains(document.activeElement); // in what somebody types into already
+      if (heading && !elsewhere) heading.focus({ preventScroll: true });
+      if (heading || elsewhere || ++tries > 20) clearInterval(timer);
     }, 50);
     return () => clearInterval(timer);
   }, [where]);
