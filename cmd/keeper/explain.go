@@ -114,6 +114,8 @@ func tellDecision(e auditEntry, d told) []string {
 		call += " in an envelope"
 	case "forward":
 		call += " by way of keeper as its proxy, at host " + cmp.Or(d.Host, "that it did not name")
+	case "check":
+		call = fmt.Sprintf("%s: %s%s tested a credential of %s, by %s %s", when(e.Timestamp), who, from(d.Source), e.Provider, d.Method, d.Path)
 	case "tunnel":
 		call = fmt.Sprintf("%s: %s%s opened a tunnel to %s, of %s, which is passed on unread", when(e.Timestamp), who, from(d.Source), d.Host, e.Provider)
 	}

@@ -20,8 +20,8 @@ const maxSecretBytes = 64 << 10
 
 func newSecret(a *app) *cobra.Command {
 	return group("secret", "Manage the keys that keeper holds",
-		"  keeper secret set openai\n  keeper secret ls",
-		newSecretSet(a), newSecretList(a), newSecretRemove(a))
+		"  keeper secret set openai\n  keeper secret test openai\n  keeper secret ls",
+		newSecretSet(a), newSecretList(a), newSecretTest(a), newSecretRemove(a))
 }
 
 func newSecretSet(a *app) *cobra.Command {

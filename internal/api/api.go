@@ -47,6 +47,9 @@ type Config struct {
 	Outlets func() []Outlet
 	// Sources are where secrets come from. Nil: from nowhere else.
 	Sources func() []Source
+	// Check tests a credential by a call through the pipeline. The provider has a
+	// check; label may be empty. Nil: none can be tested.
+	Check func(ctx context.Context, by auth.Claims, provider, label string) CheckResult
 	// Archive moves the entries whose time has come out of the log, and returns how
 	// many files they went to. Nil: no retention is configured.
 	Archive func(ctx context.Context) (files int, err error)
@@ -103,6 +106,7 @@ type API struct {
 	ready      func(ctx context.Context) error
 	outlets    func() []Outlet
 	sources    func() []Source
+	tester     func(ctx context.Context, by auth.Claims, provider, label string) CheckResult
 	archive    func(ctx context.Context) (int, error)
 	figures    *figures.Figures
 	verified   verification
@@ -145,7 +149,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		figures: c.Figures, sessions: c.Sessions, dashboard: c.Dashboard, signIns: c.SignIns, url: c.URL, tls: c.TLS || c.URL != nil && c.URL.Scheme == "https", sameOrigin: http.NewCrossOriginProtection(),
 		stopping: make(chan struct{}),
 	}

@@ -18,12 +18,13 @@ type providerBody struct {
 	BaseURL     string           `json:"baseUrl" doc:"Empty where the operator has to name it"`
 	Tenant      string           `json:"tenant,omitempty" doc:"What the operator has to name"`
 	Docs        string           `json:"docs,omitempty"`
+	Testable    bool             `json:"testable" doc:"A credential of it can be tested"`
 	Permissions []permissionBody `json:"permissions" nullable:"false"`
 }
 
 func newProviderBody(p *policy.Provider) providerBody {
 	body := providerBody{
-		Name: p.Name, Title: p.Title, BaseURL: p.BaseURL, Tenant: p.Tenant, Docs: p.Docs,
+		Name: p.Name, Title: p.Title, BaseURL: p.BaseURL, Tenant: p.Tenant, Docs: p.Docs, Testable: p.Check != nil,
 		Permissions: []permissionBody{},
 	}
 	for _, name := range p.PermissionNames() {

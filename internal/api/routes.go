@@ -70,6 +70,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "allowValue", method: post, path: root + "/scan/exceptions", summary: "Let one value pass the scanner for a time", needs: everything}, s.allow)
 	handle(s, route{id: "disallowValue", method: remove, path: root + "/scan/exceptions/{fingerprint}", summary: "Let a value pass no longer", needs: everything}, s.disallow)
 	handle(s, route{id: "listProviders", method: get, path: root + "/providers", summary: "List the providers and what their scopes cover", needs: read}, s.providers)
+	handle(s, route{id: "testCredential", method: post, path: root + "/providers/{name}/test", summary: "Test a credential by one harmless call", needs: write}, s.testCredential)
 	handle(s, route{id: "openapi", method: get, path: root + "/openapi.json", summary: "This description", needs: read}, s.describe)
 
 	delete(s.schemas.registry.Map(), "ErrorModel") // the framework's, which no route answers

@@ -220,6 +220,9 @@ func (s *surface) checkRequest(w http.ResponseWriter, req *http.Request, op *hum
 		return err
 	}
 	req.Body = io.NopCloser(bytes.NewReader(body))
+	if len(body) == 0 && !op.RequestBody.Required {
+		return nil
+	}
 	if r.oauth {
 		return nil // the route reads its form itself
 	}

@@ -47,7 +47,7 @@ type Call struct {
 	Method       string   `json:"method"`
 	Host         string   `json:"host,omitempty"` // that a client asked for whose proxy keeper is; masked as Path is
 	Path         string   `json:"path"`
-	Mode         string   `json:"mode"` // "transparent", "envelope", "forward" or "tunnel"
+	Mode         string   `json:"mode"` // "transparent", "envelope", "forward", "tunnel" or "check"
 	RequestBytes int64    `json:"requestBytes"`
 	Carriers     []string `json:"carriers,omitempty"` // where credentials came off, by name
 	Stream       string   `json:"stream,omitempty"`   // "websocket" or "grpc": what it brings is scanned as it comes, after the decision

@@ -36,6 +36,7 @@ type Grant struct {
 	route                   *route
 	base                    *url.URL // where the call goes
 	call                    Call
+	check                   bool
 }
 
 // Valid reports whether Authorize made the grant.

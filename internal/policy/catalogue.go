@@ -169,6 +169,7 @@ func (p Provider) overlaid(over Provider) Provider {
 	p.Title, p.Docs, p.Tenant = or(over.Title, p.Title), or(over.Docs, p.Docs), or(over.Tenant, p.Tenant)
 	p.Refusal, p.Stream = or(over.Refusal, p.Refusal), or(over.Stream, p.Stream)
 	p.Inject, p.Client = cmp.Or(over.Inject.byOperator(), p.Inject), cmp.Or(over.Client, p.Client)
+	p.Check = cmp.Or(over.Check, p.Check)
 	if over.KeyIn != nil {
 		p.KeyIn = over.KeyIn
 	}

@@ -74,7 +74,8 @@ func (r Ref) Version() int { return r.version }
 // Choose picks the credential for a grant among those of its provider. One
 // that is restricted to agents of which this is one goes before one that is
 // open to all; then the label "default", then the first label by name, then
-// the latest version. Where the call names a label, only that label counts.
+// the latest version. Where the call names a label, only that label counts; for a
+// check, every agent may use every one.
 // The candidates are not changed. Every error wraps ErrNoCredential.
 func Choose(g Grant, candidates []Candidate) (Ref, error) {
 	if !g.Valid() {
@@ -89,6 +90,10 @@ func Choose(g Grant, candidates []Candidate) (Ref, error) {
 		one := &candidates[i]
 		if !one.isAskedFor(g) {
 			continue
+		}
+		if g.check {
+			open := *one
+			open.Restricted, one = false, &open
 		}
 		if !one.isOpenTo(g.agentID) {
 			othersOnly = true

@@ -108,6 +108,9 @@ func (p *Provider) checkNames() error {
 			return fmt.Errorf(`keyIn[%d]: want "Header", "Header: Scheme", "?parameter" or "form field"`, i)
 		}
 	}
+	if err := p.Check.check(); err != nil {
+		return err
+	}
 	return p.Client.check()
 }
 

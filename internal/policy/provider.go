@@ -73,6 +73,9 @@ type Provider struct {
 	// Tunnel passes connections to Hosts on unread: nothing is scanned, and no
 	// credential goes in. It needs the scope "provider:tunnel".
 	Tunnel bool `yaml:"tunnel"`
+	// Check is how an operator tests a credential; nil where there is no harmless
+	// call that tells.
+	Check *Check `yaml:"check"`
 	// KeyIn lists where the provider's clients put the key: "Header",
 	// "Header: Scheme", "?parameter" or "form field".
 	KeyIn []string `yaml:"keyIn"`

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/telemetry"
 )
@@ -19,6 +20,7 @@ const (
 	envelope    = "envelope"
 	forwarded   = "forward"
 	unreadMode  = "tunnel"
+	checkMode   = "check"
 )
 
 // The streams: calls whose messages pass both ways after the decision.
@@ -43,6 +45,7 @@ type call struct {
 	unread   bool              // it is a connection that is passed on unread
 	proxying bool              // it asks for a tunnel, or has no token for its proxy
 	request  *http.Request     // of CONNECT
+	operator auth.Claims       // who tests a credential; zero: a call of an agent's own
 	method   string
 	path     string // escaped, from the provider's root, byte for byte
 	rawQuery string

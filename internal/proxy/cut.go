@@ -32,6 +32,8 @@ func (p *Proxy) interruption(ctx context.Context) string {
 		return codeTokenExpired
 	case errors.Is(cause, errStopping):
 		return codeStopping
+	case errors.Is(cause, errCheckWait):
+		return codeTimeout
 	}
 	return codeAgentGone
 }

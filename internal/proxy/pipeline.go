@@ -130,6 +130,9 @@ const tooManyFailures = "too many failed authentications from this address; try 
 
 // identify proves who calls by the tokens that came off the request.
 func (p *Proxy) identify(ctx context.Context, c *call) (auth.Claims, *refusal) {
+	if c.operator.Valid() { // proven on the way in, of which the claims are the proof
+		return c.operator, nil
+	}
 	claims, no := p.verify(ctx, c)
 	if no == nil {
 		c.agent = agent{claims.AgentID(), claims.JTI()}
@@ -207,6 +210,14 @@ func (in *incoming) close() {
 // the body, it is read first.
 func (p *Proxy) authorize(ctx context.Context, c *call, claims auth.Claims) (policy.Grant, *incoming, *refusal) {
 	in := &incoming{}
+	if c.mode == checkMode {
+		grant, err := p.catalogue().AuthorizeCheck(claims, c.provider, c.label)
+		if err != nil {
+			return policy.Grant{}, in, denied(err)
+		}
+		c.route = grant.Route()
+		return grant, in, nil
+	}
 	if c.provider == "" && c.site != (policy.Site{}) {
 		return policy.Grant{}, in, refuse(codeHostUnknown, p.unknownHost(c.site))
 	}
@@ -393,6 +404,9 @@ func (p *Proxy) chooseFailed(ctx context.Context, c *call, err error) *refusal {
 		name := c.provider
 		if c.label != "" {
 			name += "@" + p.shownLabel(c.label)
+		}
+		if c.mode == checkMode {
+			return refuse(codeNoCredential, fmt.Sprintf("there is no credential of %s; set one with: keeper secret set %s", name, name))
 		}
 		return refuse(codeNoCredential, fmt.Sprintf("no credential of %s may be used by agent %s here; "+
 			"an operator sets one with: keeper secret set %s", name, c.agent.id, name))

@@ -222,7 +222,7 @@ func (v *Vault) awaited(g policy.Grant) (since time.Time, found bool) {
 	current := v.state.Load()
 	for _, e := range v.externals() {
 		r := &e.request
-		if r.Provider != g.Provider().Name || g.Label() != "" && g.Label() != r.Label || r.Restricted && !slices.Contains(r.AllowedAgents, g.AgentID()) {
+		if r.Provider != g.Provider().Name || g.Label() != "" && g.Label() != r.Label || r.Restricted && !g.Checks() && !slices.Contains(r.AllowedAgents, g.AgentID()) {
 			continue
 		}
 		if h := current.secrets[e.id]; h != nil && !h.withdrawn {
