@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/superinstance/keeper/internal/audit"
@@ -75,6 +76,12 @@ type Config struct {
 	// Profiles says that no agent can reach Handler, so that it may serve profiles.
 	Profiles bool
 	Version  string // may be empty
+	// Others adds to the description the routes that other handlers serve on the
+	// listener: the agents' own where public is true. Nil: there are none.
+	Others func(doc *huma.OpenAPI, public bool)
+	// Docs is where the caller of a request finds the pages about errors; a code is
+	// put behind it. Nil: below /docs on the listener that it came to.
+	Docs func(r *http.Request) string
 	// Authority is the certificate, in PEM, that clients trust where keeper is their
 	// proxy.
 	Authority []byte
@@ -123,6 +130,8 @@ type API struct {
 	profiles   bool
 	profiling  chan struct{} // has room while no CPU profile is made
 	version    string
+	others     func(doc *huma.OpenAPI, public bool)
+	docs       func(r *http.Request) string
 	authority  []byte
 	proxy      bool
 	keyFile    string
@@ -149,7 +158,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, version: c.Version, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, version: c.Version, others: c.Others, docs: c.Docs, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		figures: c.Figures, sessions: c.Sessions, dashboard: c.Dashboard, signIns: c.SignIns, url: c.URL, tls: c.TLS || c.URL != nil && c.URL.Scheme == "https", sameOrigin: http.NewCrossOriginProtection(),
 		stopping: make(chan struct{}),
 	}
@@ -158,6 +167,9 @@ func New(c Config) (*API, error) {
 	}
 	if a.sources == nil {
 		a.sources = func() []Source { return nil }
+	}
+	if a.docs == nil {
+		a.docs = func(*http.Request) string { return errorPages }
 	}
 	if a.logger == nil {
 		a.logger = slog.Default()

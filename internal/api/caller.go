@@ -19,7 +19,8 @@ type call struct {
 	route   string        // its pattern, which names no one
 	request *http.Request // as it came; nil before a route is found
 	claims  auth.Claims
-	oauth   bool // its errors are read by OAuth's clients
+	oauth   bool   // its errors are read by OAuth's clients
+	docs    string // where its caller finds the pages about errors
 	// session is the one by whose cookie the caller was known; nil: by a token.
 	session *session.Session
 }
@@ -33,7 +34,13 @@ func callOf(ctx context.Context) call {
 }
 
 func withRoute(ctx context.Context, route string, oauth bool) context.Context {
-	return context.WithValue(ctx, callKey{}, call{route: route, oauth: oauth})
+	return context.WithValue(ctx, callKey{}, call{route: route, oauth: oauth, docs: callOf(ctx).docs})
+}
+
+// withDocs returns the context of a request whose caller finds the pages about errors
+// there.
+func withDocs(ctx context.Context, docs string) context.Context {
+	return context.WithValue(ctx, callKey{}, call{docs: docs})
 }
 
 func withRequest(ctx context.Context, req *http.Request) context.Context {
@@ -81,9 +88,9 @@ func (a *API) refuse(ctx context.Context, err error) *problem {
 		a.auditRefusal(ctx, c, r.code)
 	}
 	if c.oauth {
-		return r.problem(origin.RequestID).inOAuth()
+		return r.problem(ctx).inOAuth()
 	}
-	return r.problem(origin.RequestID)
+	return r.problem(ctx)
 }
 
 // isFailedProof reports whether the caller tried to prove something and could

@@ -25,7 +25,7 @@ func (a *API) edge(mux *http.ServeMux, public bool) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		ctx := audit.WithOrigin(r.Context(), audit.Origin{RequestID: id, Source: source(r)})
-		r = r.WithContext(withRoute(ctx, outside(r.Method), r.URL.Path == exchangePath))
+		r = r.WithContext(withRoute(withDocs(ctx, a.docs(r)), outside(r.Method), r.URL.Path == exchangePath))
 		watched, seen := &watchedWriter{ResponseWriter: w}, &visit{}
 		ctx, told := a.telemetry.StartRoute(context.WithValue(r.Context(), visitKey{}, seen), r.Header)
 		defer func() { told(seen.route, watched.status, id) }()

@@ -66,6 +66,7 @@ type oauthBody struct {
 	Description string `json:"error_description" doc:"One sentence that a person can act on"`
 	Code        string `json:"code" doc:"The error in one word, as keeper's other routes have it"`
 	RequestID   string `json:"requestId" doc:"The id that the audit entries of the call bear"`
+	URI         string `json:"error_uri" doc:"The page about the code, in this keeper"`
 }
 
 // The errors that have a word of their own in OAuth.
@@ -96,7 +97,7 @@ func (p *problem) inOAuth() *problem {
 		p.status = http.StatusBadRequest
 		p.headers.Del("WWW-Authenticate")
 	}
-	p.oauth = &oauthBody{word, described(p.body.Error), p.body.Code, p.body.RequestID}
+	p.oauth = &oauthBody{word, described(p.body.Error), p.body.Code, p.body.RequestID, p.body.Docs}
 	return p
 }
 
@@ -118,10 +119,13 @@ func (s *surface) handleExchange() {
 	handle(s, route{
 		id: "exchangeToken", method: post, path: exchangePath, guard: stranger, public: true, oauth: true, limit: formLimit,
 		summary: "Exchange a token of a trusted issuer for one of keeper's (RFC 8693)",
+		about:   aboutExchange, codes: []string{
+			"subject_token_invalid", "subject_token_expired", "subject_token_used", "exchange_denied", "issuer_unavailable",
+			"unsupported_grant_type", "invalid_target", "scope_denied", "agent_disabled", "agent_revoked", "agent_pending",
+		},
 	}, s.exchange)
 	operation := s.huma.OpenAPI().Paths[exchangePath].Post
 	operation.RequestBody.Content[formType] = &huma.MediaType{Schema: s.schemaOf(exchangeForm{})}
-	operation.Responses["default"].Content["application/json"].Schema = s.schemaOf(oauthBody{})
 }
 
 func (s *surface) exchange(ctx context.Context, in *exchangeInput) (*exchangedOutput, error) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,8 +96,9 @@ type keeper struct {
 	admin      string // the admin token
 	canary     string // a secret in the vault, of provider "canary"
 
-	mu   sync.Mutex // guards seen
-	seen bytes.Buffer
+	mu        sync.Mutex // guards what follows
+	seen      bytes.Buffer
+	documents map[*httptest.Server]description
 }
 
 func newKeeper(t *testing.T, c settings) *keeper {
@@ -211,10 +213,13 @@ func (k *keeper) call(method, path, token, body string, header ...string) answer
 	return k.send(k.all, method, path, token, body, header...)
 }
 
+// atRoot are the routes that are not under /api/v1.
+var atRoot = []string{"/ca.pem", "/openapi.json"}
+
 func (k *keeper) send(to *httptest.Server, method, path, token, body string, header ...string) answer {
 	k.t.Helper()
 	path, raw := strings.CutPrefix(path, "!")
-	if !raw && !strings.HasPrefix(path, "/.") && path != "/ca.pem" {
+	if !raw && !strings.HasPrefix(path, "/.") && !slices.Contains(atRoot, path) && !strings.HasPrefix(path, "/docs") {
 		path = "/api/v1" + path
 	}
 	req, err := http.NewRequest(method, to.URL+path, strings.NewReader(body))
@@ -237,6 +242,7 @@ func (k *keeper) send(to *httptest.Server, method, path, token, body string, hea
 	k.Write(text)
 	a := answer{status: resp.StatusCode, header: resp.Header, raw: string(text)}
 	json.Unmarshal(text, &a.body)
+	k.wantDescribed(to, method, path, a)
 	return a
 }
 
@@ -253,7 +259,7 @@ func (k *keeper) want(a answer, status int, code ...string) answer {
 	if len(code) == 0 {
 		return a
 	}
-	if a.code() != code[0] || a.text("error") == "" || a.text("requestId") != id || len(a.body) != 3 {
+	if a.code() != code[0] || a.text("error") == "" || a.text("requestId") != id || len(a.body) != 4 || a.text("documentationUrl") != "/docs/errors/"+code[0] {
 		k.t.Errorf("got error %s, want code %q, a sentence and the request id %q", a.raw, code[0], id)
 	}
 	if ct := a.header.Get("Content-Type"); ct != "application/json" {

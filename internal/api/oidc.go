@@ -23,8 +23,8 @@ const (
 var flowCookie = cookieNames{"keeper_signin", "__Host-keeper_signin"}
 
 func (s *surface) handleOIDC() {
-	handle(s, route{id: "signInAtIssuer", method: get, path: startPath, summary: "Lead a browser to the issuer that says who people are", guard: anyone, status: http.StatusFound}, s.startOIDC)
-	handle(s, route{id: "signInFromIssuer", method: get, path: callbackPath, summary: "Where the issuer leads the browser back to", guard: anyone, foreign: true, status: http.StatusFound}, s.endOIDC)
+	handle(s, route{id: "signInAtIssuer", method: get, path: startPath, summary: "Lead a browser to the issuer that says who people are", guard: anyone, status: http.StatusFound, codes: []string{"not_found"}}, s.startOIDC)
+	handle(s, route{id: "signInFromIssuer", method: get, path: callbackPath, summary: "Where the issuer leads the browser back to", guard: anyone, foreign: true, status: http.StatusFound, codes: []string{"not_found", codeRateLimited}}, s.endOIDC)
 }
 
 // redirect leads a browser on.
@@ -82,9 +82,9 @@ func (s *surface) flow(r *http.Request) exchange.Flow {
 }
 
 type callbackInput struct {
-	Code   string `query:"code"`
-	State  string `query:"state"`
-	Issuer string `query:"iss"`
+	Code   string `query:"code" doc:"The issuer's code, for which keeper gets the token"`
+	State  string `query:"state" doc:"What keeper sent the browser there with"`
+	Issuer string `query:"iss" doc:"The issuer, as it calls itself (RFC 9207)"`
 }
 
 // endOIDC leads to the dashboard in any case: who reads this is a person.

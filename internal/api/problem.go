@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -22,7 +23,11 @@ type errorBody struct {
 	RequestID string `json:"requestId" doc:"The id that the audit entries of the call bear"`
 	OIDC      bool   `json:"oidc,omitempty" doc:"Of GET /auth/session: whether an issuer can be asked who it is"`
 	SignInURL string `json:"signInUrl,omitempty" doc:"Of GET /auth/session: where that begins"`
+	Docs      string `json:"documentationUrl" doc:"The page about the code, in this keeper"`
 }
+
+// errorPages is where the pages about codes are, on every listener.
+const errorPages = "/docs/errors/"
 
 // problem is the answer to a call that was refused or failed. It is the error
 // that routes hand to the framework, which writes it as it stands.
@@ -196,8 +201,9 @@ func badField(field, mend string) reply {
 }
 
 // problem makes the answer that bears the reply.
-func (r reply) problem(requestID string) *problem {
-	p := &problem{status: r.status, headers: http.Header{}, body: errorBody{Error: r.sentence, Code: r.code, RequestID: requestID}}
+func (r reply) problem(ctx context.Context) *problem {
+	docs := firstText(callOf(ctx).docs, errorPages) + r.code
+	p := &problem{status: r.status, headers: http.Header{}, body: errorBody{Error: r.sentence, Code: r.code, RequestID: audit.OriginOf(ctx).RequestID, Docs: docs}}
 	switch {
 	case r.status == http.StatusServiceUnavailable || r.code == codeRateLimited:
 		p.headers.Set("Retry-After", "1")

@@ -29,11 +29,11 @@ const (
 
 // handleSessions defines how one signs in to the dashboard.
 func (s *surface) handleSessions() {
-	handle(s, route{id: "signInLink", method: post, path: root + "/auth/link", summary: "Make a link by which a browser signs in once, as the caller", needs: scope.Keeper(scope.Read)}, s.link)
-	handle(s, route{id: "signIn", method: post, path: sessionPath, summary: "Sign in by a link's code", guard: stranger}, s.signIn)
+	handle(s, route{id: "signInLink", method: post, path: root + "/auth/link", summary: "Make a link by which a browser signs in once, as the caller", needs: scope.Keeper(scope.Read), codes: []string{"token_needed"}}, s.link)
+	handle(s, route{id: "signIn", method: post, path: sessionPath, summary: "Sign in by a link's code", guard: stranger, codes: []string{"code_invalid", "token_revoked", "token_expired"}}, s.signIn)
 	s.handleOIDC()
-	handle(s, route{id: "session", method: get, path: sessionPath, summary: "Who is signed in", guard: anyone}, s.session)
-	handle(s, route{id: "signOut", method: remove, path: sessionPath, summary: "Sign out", guard: anyone}, s.signOut)
+	handle(s, route{id: "session", method: get, path: sessionPath, summary: "Who is signed in", guard: anyone, codes: codesOfTokens}, s.session)
+	handle(s, route{id: "signOut", method: remove, path: sessionPath, summary: "Sign out", guard: anyone, codes: []string{"session_ended"}}, s.signOut)
 }
 
 type linkBody struct {

@@ -12,7 +12,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/policy/scope"
 	"github.com/superinstance/keeper/internal/session"
@@ -43,6 +42,14 @@ type route struct {
 	status  int         // of its answer; zero: 200
 	foreign bool        // others write its query, who may add to it
 	oauth   bool        // it takes a form and answers errors as OAuth's clients read them
+
+	// For the description: what the summary leaves out, the codes of its refusals that
+	// no other route shares, what it answers where that is no JSON, and the bodies of
+	// its other answers by status.
+	about string
+	codes []string
+	media map[string]*huma.MediaType
+	also  map[int]any
 }
 
 // surface is the routes as one listener serves them. It is the one place that
@@ -58,14 +65,19 @@ type surface struct {
 }
 
 func newSurface(a *API, mux *http.ServeMux, public bool) *surface {
-	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
 	s := &surface{API: a, schemas: schemas{registry}, public: public}
 	s.huma = humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
-			Info:    &huma.Info{Title: "Keeper", Version: "1", Description: "Management of agents, tokens, secrets and the audit log."},
+			Info: &huma.Info{
+				Title: "Keeper", Version: firstText(a.version, "unknown"), Description: about,
+				License: &huma.License{Name: "MIT", Identifier: "MIT"},
+			},
+			Servers:      []*huma.Server{{URL: "/", Description: "The keeper that this description is from."}},
+			ExternalDocs: &huma.ExternalDocs{URL: "/docs", Description: "Keeper's pages, in this keeper"},
 			Components: &huma.Components{Schemas: registry, SecuritySchemes: map[string]*huma.SecurityScheme{
-				"bearer": {Type: "http", Scheme: "bearer"},
+				"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: aboutBearer},
 			}},
 		},
 		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat},
@@ -75,6 +87,15 @@ func newSurface(a *API, mux *http.ServeMux, public bool) *surface {
 	return s
 }
 
+// schemaName is a type's name without what it is called for here.
+func schemaName(t reflect.Type, hint string) string {
+	name := strings.TrimSuffix(huma.DefaultSchemaNamer(t, hint), "Body")
+	if name == "Oauth" {
+		return "OAuthError"
+	}
+	return name
+}
+
 // withoutDetail keeps the framework's own errors, which quote the body, from
 // being sent. The checks before it leave it nothing to find.
 func withoutDetail(ctx huma.Context, _ string, body any) (any, error) {
@@ -82,7 +103,7 @@ func withoutDetail(ctx huma.Context, _ string, body any) (any, error) {
 		return body, nil
 	}
 	ctx.SetHeader("Content-Type", "application/json")
-	return badField("body", "it cannot be read").problem(audit.OriginOf(ctx.Context()).RequestID), nil
+	return badField("body", "it cannot be read").problem(ctx.Context()), nil
 }
 
 // output is what a route answers.
@@ -97,11 +118,7 @@ func handle[I, O any](s *surface, r route, serve func(ctx context.Context, in *I
 	operation := huma.Operation{
 		OperationID: r.id, Method: r.method, Path: r.path, Summary: r.summary, DefaultStatus: r.status,
 		Middlewares: huma.Middlewares{s.check(r)}, MaxBodyBytes: -1, BodyReadTimeout: -1,
-		SkipValidateBody: true, SkipValidateParams: true, Responses: s.errorResponse(),
-	}
-	if r.guard == holder {
-		operation.Security = []map[string][]string{{"bearer": {}}}
-		operation.Description = "Needs the scope " + r.needs.String() + "."
+		SkipValidateBody: true, SkipValidateParams: true,
 	}
 	huma.Register(s.huma, operation, func(ctx context.Context, in *I) (*O, error) {
 		out, err := serve(ctx, in)
@@ -115,18 +132,11 @@ func handle[I, O any](s *surface, r route, serve func(ctx context.Context, in *I
 			return nil, s.refuse(ctx, err)
 		}
 	})
+	s.describe(r, Operations(s.huma.OpenAPI().Paths[r.path])[r.method])
 }
 
 func (s *surface) schemaOf(example any) *huma.Schema {
 	return s.schemas.registry.Schema(reflect.TypeOf(example), true, "")
-}
-
-func (s *surface) errorResponse() map[string]*huma.Response {
-	schema := s.schemaOf(errorBody{})
-	return map[string]*huma.Response{"default": {
-		Description: "A refusal or a failure",
-		Content:     map[string]*huma.MediaType{"application/json": {Schema: schema}},
-	}}
 }
 
 // check admits a request to its route: first the caller, then the request.
