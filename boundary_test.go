@@ -47,6 +47,7 @@ var forbidden = map[string][]string{
 	"internal/sink":         slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/source":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/vault":        {"internal/proxy", "internal/api", "internal/scanner"},
+	"internal/manual":       {"internal/"},
 	"internal/netguard":     {"internal/"},
 	"internal/relay":        {"internal/"},
 	"internal/isolate":      {"internal/"},

@@ -219,8 +219,10 @@ func (a *API) Stop() {
 
 func (a *API) serve(public bool) (http.Handler, error) {
 	mux := http.NewServeMux()
-	if err := newSurface(a, mux, public).routes(); err != nil {
+	s := newSurface(a, mux, public)
+	if err := s.routes(); err != nil {
 		return nil, err
 	}
+	s.servePages(mux)
 	return a.edge(mux, public), nil
 }
