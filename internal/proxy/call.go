@@ -45,6 +45,7 @@ type call struct {
 	unread   bool              // it is a connection that is passed on unread
 	proxying bool              // it asks for a tunnel, or has no token for its proxy
 	request  *http.Request     // of CONNECT
+	asked    *http.Request     // as it came in, for its address alone; nil where nothing did
 	operator auth.Claims       // who tests a credential; zero: a call of an agent's own
 	method   string
 	path     string // escaped, from the provider's root, byte for byte
@@ -80,7 +81,7 @@ type agent struct{ id, jti string }
 // its headers and query.
 func newCall(r *http.Request) *call {
 	c := &call{
-		id: audit.NewRequestID(), source: peer(r), mode: transparent, method: r.Method,
+		id: audit.NewRequestID(), asked: r, source: peer(r), mode: transparent, method: r.Method,
 		header: r.Header.Clone(), declared: r.ContentLength,
 		trailer: func() http.Header { return outgoingTrailer(r.Trailer) },
 	}

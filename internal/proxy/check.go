@@ -70,13 +70,15 @@ func (p *Proxy) Check(ctx context.Context, claims auth.Claims, provider, label s
 func newCheck(ctx context.Context, claims auth.Claims, definition *policy.Provider, label string) *call {
 	path, query, _ := strings.Cut(definition.Check.Path, "?")
 	origin := audit.OriginOf(ctx)
-	return &call{
+	c := &call{
 		id: origin.RequestID, source: origin.Source, mode: checkMode, operator: claims,
 		agent:    agent{cmp.Or(claims.AgentID(), policy.Operator), claims.JTI()},
 		provider: definition.Name, named: definition.Name, label: label,
 		method: http.MethodGet, path: path, rawQuery: query, header: http.Header{"Accept": {"application/json"}},
 		body: http.NoBody, trailer: func() http.Header { return nil },
 	}
+	c.watch.Begin()
+	return c
 }
 
 // judge says what the answer proves.

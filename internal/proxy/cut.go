@@ -65,7 +65,7 @@ func (p *Proxy) errorEvent(c *call, r *refusal) []byte {
 			return event
 		}
 	}
-	return fmt.Appendf(nil, "\n\nevent: error\ndata: %s\n\n", p.universalBody(r, c.id))
+	return fmt.Appendf(nil, "\n\nevent: error\ndata: %s\n\n", p.universalBody(c, r))
 }
 
 func (p *Proxy) geminiEvent(_ *call, r *refusal) []byte {

@@ -205,6 +205,7 @@ type envelopeRefusal struct {
 	Error        string         `json:"error"`
 	Code         string         `json:"code"`
 	RequestID    string         `json:"requestId"`
+	Docs         string         `json:"documentationUrl"`
 	ScanFindings []shownFinding `json:"scanFindings,omitempty"`
 }
 
@@ -215,7 +216,7 @@ func (p *Proxy) writeEnvelopeRefusal(w http.ResponseWriter, c *call, r *refusal)
 	}
 	c.ended(r)
 	refusalHeaders(w.Header(), r)
-	writeJSON(w, kindOf(r.code).status, envelopeRefusal{sentence, r.code, c.id, shownFindings(r.findings)})
+	writeJSON(w, kindOf(r.code).status, envelopeRefusal{sentence, r.code, c.id, p.page(c, r), shownFindings(r.findings)})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -29,7 +29,7 @@ const (
 	defaultHeaderWait = 10 * time.Minute // models think for long before they answer
 	defaultBodyWait   = time.Minute
 	maxHeaderBytes    = 1 << 20 // of an answer, all in all
-	defaultDocs       = "https://github.com/superinstance/keeper/blob/main/docs/errors.md"
+	defaultDocs       = "/docs/errors/"
 )
 
 // Vault is what the pipeline needs of the vault: to name a credential, and to
@@ -70,8 +70,11 @@ type Config struct {
 	StrangerBodyTimeout   time.Duration        // for a body that must be read to know its caller; 0: a minute
 	Telemetry             *telemetry.Telemetry // nil: nobody watches
 	AccessLog             bool                 // each call is in the log
-	Docs                  string               // address of the page that explains the codes
 	Logger                *slog.Logger         // nil: slog.Default
+
+	// Docs is where the caller of a request finds the pages about codes; a code is put
+	// behind it. Nil: below /docs/errors.
+	Docs func(r *http.Request) string
 }
 
 // Proxy serves calls to providers. It is safe for concurrent use.
@@ -93,7 +96,7 @@ type Proxy struct {
 	idle       time.Duration
 	bodyWait   time.Duration
 	spool      spool
-	docs       string
+	docs       func(r *http.Request) string
 	telemetry  *telemetry.Telemetry
 	accessLog  bool
 	logger     *slog.Logger
@@ -130,8 +133,8 @@ func New(c Config) (*Proxy, error) {
 	if p.spool.limit <= 0 {
 		p.spool.limit = spoolBytes
 	}
-	if p.docs == "" {
-		p.docs = defaultDocs
+	if p.docs == nil {
+		p.docs = func(*http.Request) string { return defaultDocs }
 	}
 	if p.logger == nil {
 		p.logger = slog.Default()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/superinstance/keeper/internal/scanner"
@@ -75,6 +76,27 @@ var kinds = map[string]kind{
 	codeTimeout:        {http.StatusGatewayTimeout, "api_error", "DEADLINE_EXCEEDED"},
 }
 
+// Codes are those that a call on the proxy route can be refused with, by their status.
+func Codes() map[int][]string {
+	all := map[int][]string{http.StatusInternalServerError: {codeInternal}}
+	for code, k := range kinds {
+		if code != codeHostUnknown && code != codeMismatch { // of keeper as a proxy alone
+			all[k.status] = append(all[k.status], code)
+		}
+	}
+	for _, codes := range all {
+		slices.Sort(codes)
+	}
+	return all
+}
+
+// ErrorType and ErrorStatus are what a code is called in a refusal's body beside the
+// code itself.
+func ErrorType(code string) string { return kindOf(code).typ }
+
+// ErrorStatus is the code as google.rpc.Code names it.
+func ErrorStatus(code string) string { return kindOf(code).google }
+
 func kindOf(code string) kind {
 	if k, known := kinds[code]; known {
 		return k
@@ -112,18 +134,21 @@ type universalError struct {
 	Status  string  `json:"status"`
 }
 
-func (p *Proxy) universalBody(r *refusal, requestID string) []byte {
+func (p *Proxy) universalBody(c *call, r *refusal) []byte {
 	k := kindOf(r.code)
 	body, err := json.Marshal(universal{
 		Type:    "error",
 		Error:   universalError{Type: k.typ, Code: r.code, Message: r.sentence(), Status: k.google},
-		Message: r.sentence(), DocumentationURL: p.docs + "#" + r.code, RequestID: requestID,
+		Message: r.sentence(), DocumentationURL: p.page(c, r), RequestID: c.id,
 	})
 	if err != nil { // strings alone cannot fail to encode
 		return []byte("{}")
 	}
 	return body
 }
+
+// page is where the call's agent finds what the code means.
+func (p *Proxy) page(c *call, r *refusal) string { return p.docs(c.asked) + r.code }
 
 // status is that of a refusal: a proxy's own where it is asked to be one (RFC 9110,
 // 15.5.8).

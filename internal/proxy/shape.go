@@ -48,14 +48,14 @@ func (p *Proxy) writeRefusal(w http.ResponseWriter, c *call, r *refusal) {
 }
 
 func (p *Proxy) universalReply(_ http.ResponseWriter, c *call, r *refusal) shaped {
-	return shaped{c.status(r), "application/json", p.universalBody(r, c.id)}
+	return shaped{c.status(r), "application/json", p.universalBody(c, r)}
 }
 
 // slackReply is HTTP 200, since Slack's client retries everything else. It throws
 // the code, and writes to its log what response_metadata.messages has.
-func (p *Proxy) slackReply(_ http.ResponseWriter, _ *call, r *refusal) shaped {
+func (p *Proxy) slackReply(_ http.ResponseWriter, c *call, r *refusal) shaped {
 	return shaped{http.StatusOK, "application/json", encode(map[string]any{
-		"ok": false, "error": r.code, "message": r.sentence(),
+		"ok": false, "error": r.code, "message": r.sentence(), "documentation_url": p.page(c, r),
 		"response_metadata": map[string]any{"messages": []string{"[ERROR] " + r.sentence()}},
 	})}
 }
@@ -170,7 +170,7 @@ func (p *Proxy) jsonrpcReply(w http.ResponseWriter, c *call, r *refusal) shaped 
 
 func (p *Proxy) jsonrpcError(c *call, r *refusal, id json.RawMessage) []byte {
 	return encode(map[string]any{"jsonrpc": "2.0", "id": id, "error": map[string]any{
-		"code": jsonrpcDenied, "message": r.sentence(), "data": map[string]any{"code": r.code, "requestId": c.id},
+		"code": jsonrpcDenied, "message": r.sentence(), "data": map[string]any{"code": r.code, "requestId": c.id, "documentationUrl": p.page(c, r)},
 	}})
 }
 

@@ -306,7 +306,7 @@ func (s *Server) openHandlers(context.Context) error {
 		Authority: authority,
 		Auth:      s.auth, Failures: failures, Catalogue: current, Scanner: found, Vault: s.vault, Audit: s.log,
 		MaxBodyBytes: s.config.MaxBodyBytes, MaxMessageBytes: s.config.MaxMessageBytes, IdlePing: s.config.IdlePing, SpoolDir: spool,
-		ResponseHeaderTimeout: s.config.ResponseHeaderTimeout, Logger: s.config.Logger,
+		ResponseHeaderTimeout: s.config.ResponseHeaderTimeout, Docs: s.docs(found), Logger: s.config.Logger,
 		Telemetry: s.telemetry, AccessLog: s.config.AccessLog,
 	})
 	if err != nil {
@@ -319,7 +319,7 @@ func (s *Server) openHandlers(context.Context) error {
 	s.api, err = api.New(api.Config{
 		Figures: s.openFigures(), Sessions: d.sessions, Dashboard: d.files, SignIns: d.signIns, URL: d.url, TLS: s.config.TLS.EndsBefore,
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
-		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Check: s.checkCredential, Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
+		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Check: s.checkCredential, Others: s.describeProxy, Docs: s.docs(found), Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 		Telemetry: s.telemetry, Alive: s.alive, Profiles: s.config.AdminAddr != "",
 		LiveTokens: func(ctx context.Context) (int, error) { return s.db.LiveTokens(ctx, time.Now()) },
