@@ -2,7 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test race lint fuzz faults vault conformance monitoring clients matrix browser report bench bench-audit soak
+.PHONY: build test race lint fuzz faults vault conformance openapi monitoring clients matrix browser report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -51,6 +51,10 @@ monitoring:
 	cd contrib/monitoring/check && go vet ./...
 	@set -e; queries=$$(mktemp); trap 'rm -f $$queries' EXIT; \
 	  (cd contrib/monitoring/check && go run . ../dashboard.json) >$$queries; promtool check rules $$queries
+# The description of the routes by a linter, and a keeper's traffic against it by a
+# validator, both of others' making. Needs Node 20 with npm.
+openapi:
+	conformance/openapi/run
 
 # The vendors' own SDKs, the agents themselves, curl, git, gh and Python's clients
 # against a keeper. Needs Node 20 with npm, and as root installs what Debian has.

@@ -125,7 +125,10 @@ func (s *surface) handleExchange() {
 		},
 	}, s.exchange)
 	operation := s.huma.OpenAPI().Paths[exchangePath].Post
-	operation.RequestBody.Content[formType] = &huma.MediaType{Schema: s.schemaOf(exchangeForm{})}
+	operation.RequestBody.Content[formType] = &huma.MediaType{Schema: s.schemaOf(exchangeForm{}), Encoding: map[string]*huma.Encoding{}}
+	for _, name := range []string{"grant_type", "subject_token_type", "requested_token_type", "audience", "resource", "scope"} { // their colons and slashes may stay
+		operation.RequestBody.Content[formType].Encoding[name] = &huma.Encoding{AllowReserved: true}
+	}
 }
 
 func (s *surface) exchange(ctx context.Context, in *exchangeInput) (*exchangedOutput, error) {

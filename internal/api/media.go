@@ -75,6 +75,9 @@ func jwksMedia() map[string]*huma.MediaType {
 }
 
 func documentMedia() map[string]*huma.MediaType {
-	schema := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: "A document of OpenAPI 3.1", Required: []string{"openapi", "info", "paths"}}
+	schema := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: "A document of OpenAPI 3.1", Required: []string{"openapi", "info", "paths"}, Properties: map[string]*huma.Schema{
+		"openapi": {Type: huma.TypeString, Description: "Version of OpenAPI"}, "info": {Type: huma.TypeObject, AdditionalProperties: true, Description: "What is described"},
+		"paths": {Type: huma.TypeObject, AdditionalProperties: true, Description: "The routes, by path"},
+	}}
 	return map[string]*huma.MediaType{"application/json": {Schema: schema, Example: map[string]any{"openapi": "3.1.0", "info": map[string]any{"title": "Keeper", "version": "1"}, "paths": map[string]any{}}}}
 }
