@@ -91,6 +91,9 @@ test('the pictures of the documents', async () => {
   await visited('desktop', 'dark', async (visit, page) => {
     await take(visit, 'overview-dark');
     await visit.go('Audit');
+    await page.getByLabel('Risk', { exact: true }).selectOption('1');
+    await page.waitForURL(/minRisk=1/);
+    await visit.row('Secret blocked').first().waitFor();
     await take(visit, 'audit');
     await visit.row('Secret blocked').first().getByRole('link').click();
     await page.getByRole('dialog').getByText('What happened').waitFor();

@@ -14,7 +14,7 @@ let browser;
 after(async () => (await browser)?.close());
 
 // The sandbox of Chromium needs namespaces, which containers often lack. The pages are keeper's own.
-const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage', '--enable-features=OverlayScrollbar'] });
+const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 
 // Whoever looks for the ready page waits so long, on a machine with other work.
 const patience = 20_000;
