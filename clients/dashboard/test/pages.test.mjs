@@ -1,4 +1,4 @@
-// Each page as it looks: nothing cut off, nothing that axe finds, and the first one soon there.
+// Each page as it looks: nothing cut off, nothing that axe finds, and the first one small.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assault, day, open } from '../lib/traffic.mjs';
@@ -30,10 +30,9 @@ journey('whoever is not signed in is told how to', world, async (visit) => {
 }, { token: null, expected: ['401 /api/v1/auth/session'] });
 
 const limitBytes = 200 * 1024;
-const limitMillis = 3000; // a quiet machine needs a tenth; this is for one with other work
 
 for (const variant of variants.filter(({ theme }) => theme === 'light')) {
-  test(`the first view is small and soon there (${variant})`, async () => {
+  test(`the first view is small (${variant})`, async () => {
     const visit = await begin(world, variant);
     const link = await visit.link();
     const devtools = await visit.devtools();
@@ -48,7 +47,6 @@ for (const variant of variants.filter(({ theme }) => theme === 'light')) {
     await visit.end();
     console.log(`first view, ${variant}: ${(bytes / 1024).toFixed(1)} KiB as transferred, figures after ${took} ms`);
     assert.ok(bytes > 10_000 && bytes < limitBytes, `${bytes} bytes, want less than ${limitBytes}`);
-    assert.ok(took < limitMillis, `figures after ${took} ms, want less than ${limitMillis}`);
     assert.deepEqual(visit.problems, []);
   });
 }
