@@ -20,7 +20,7 @@ function Health() {
   return html`<${Card} title="Health" aside=${state.data && html`<${Badge} kind=${state.data.status === "healthy" ? "ok" : "bad"}>${state.data.status}<//>`}>
     <${Loaded} of=${state} lines=${2}>${(h) => html`<div class="stack tight">
       ${h.reason && html`<${Note} kind="bad">A call cannot be served: <${Text} of=${h.reason} /><//>`}
-      ${(h.warnings || []).map((w, i) => html`<${Note} key=${i} kind="warn"><strong>${w.what}</strong>: <${Text} of=${w.problem} />, since <${Time} at=${w.since} how="ago" /><//>`)}
+      ${(h.warnings || []).map((w, i) => html`<${Note} key=${i} kind="warn"><strong><${Text} of=${w.what} /></strong>: <${Text} of=${w.problem} />, since <${Time} at=${w.since} how="ago" /><//>`)}
       ${!h.reason && !h.warnings?.length && html`<p class="muted">Calls are served, and nothing is in trouble.</p>`}
       <dl class="facts"><dt>Version</dt><dd><${Text} of=${h.version} /></dd><dt>This address</dt><dd><code>${location.origin}</code></dd>
         <dt>Proxy for clients</dt><dd>${h.proxy ? html`on: clients that know no base URL trust <a href="/ca.pem" download="keeper-ca.pem">the certificate of its authority</a>` : "off: agents use base URLs"}</dd>

@@ -27,7 +27,7 @@ function Health({ of }) {
 }
 
 function Agents({ of }) {
-  if (!of) return html`<span class="muted">any agent in scope</span>`;
+  if (!of) return html`<span class="muted">any in scope</span>`;
   if (of.length === 0) return html`<${Badge} kind="warn">no agent<//>`;
   return html`<span class="chips">${of.map((id) => html`<span class="chip" key=${id}><${Text} of=${id} /></span>`)}</span>`;
 }

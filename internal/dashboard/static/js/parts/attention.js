@@ -21,6 +21,8 @@ export async function health(signal) {
 
 const places = { credential: ["vault", "See the vault"], "secret source": ["vault", "See the vault"] };
 
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 function Item({ kind, icon, title, to, link, children }) {
   return html`<li class=${`attention ${kind}`}><${Icon} name=${icon} /><div class="grow"><strong>${title}</strong> <span class="muted">${children}</span></div><a class="nowrap" href=${to}>${link}</a></li>`;
 }
@@ -37,7 +39,7 @@ export function Attention() {
     ${!quiet && html`<ul class="card attentions">
       ${down && html`<${Item} kind="bad" icon="warn" title="Keeper cannot serve calls" to=${href("settings")} link="See health"><${Text} of=${data?.reason || error.message} /><//>`}
       ${waiting > 0 && html`<${Item} kind="warn" icon="agents" title=${plural(waiting, "agent waits", "agents wait")} to=${href("agents", [], { status: "pending" })} link="Decide">for your approval<//>`}
-      ${warnings.map((w, i) => html`<${Item} key=${i} kind="warn" icon="warn" title=${w.what} to=${href((places[w.what] || ["settings"])[0])} link=${(places[w.what] || ["", "See health"])[1]}><${Text} of=${w.problem} />, since <${Time} at=${w.since} how="ago" /><//>`)}
+      ${warnings.map((w, i) => html`<${Item} key=${i} kind="warn" icon="warn" title=${capital(w.what)} to=${href((places[w.what] || ["settings"])[0])} link=${(places[w.what] || ["", "See health"])[1]}><${Text} of=${w.problem} />, since <${Time} at=${w.since} how="ago" /><//>`)}
     </ul>`}
   </section>`;
 }

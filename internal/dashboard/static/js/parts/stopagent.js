@@ -15,5 +15,5 @@ export function StopAgent({ id, onDone }) {
   const { data } = useLoad(async (signal) => (may ? (await api.get(`/agents/${segment(id)}`, { signal })).agent : null), [id, may]);
   const stopping = useAction(() => revoke(data, onDone));
   if (!data || !stoppable.includes(data.status)) return null;
-  return html`<${Button} small kind="danger" onClick=${stopping.run} disabled=${stopping.busy} aria-label=${`Revoke ${id}`}>Revoke the agent<//><${Problem} error=${stopping.error} />`;
+  return html`<${Button} small kind="danger" onClick=${stopping.run} disabled=${stopping.busy} aria-label=${`Revoke the agent ${id}`}>Revoke the agent<//><${Problem} error=${stopping.error} />`;
 }

@@ -1,5 +1,5 @@
 // What was just done, said aloud, with its undo.
-import { html, useEffect, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { Icon } from "./icon.js";
 import { Text } from "./text.js";
 
@@ -16,11 +16,14 @@ export const toastError = (error) => toast(error.message, { kind: "bad" });
 
 export function Toasts() {
   const [all, setAll] = useState([]);
+  const region = useRef(null);
   const drop = (id) => setAll((list) => list.filter((one) => one.id !== id));
+  // Whoever points at a message or has reached it by key may take his time.
+  const expire = (id, after) => setTimeout(() => (region.current?.matches(":hover, :focus-within") ? expire(id, 2000) : drop(id)), after);
   useEffect(() => {
     const add = ({ detail }) => {
       setAll((list) => [...list.slice(-3), detail]);
-      setTimeout(() => drop(detail.id), detail.undo ? patience.undo : patience.plain);
+      expire(detail.id, detail.undo ? patience.undo : patience.plain);
     };
     window.addEventListener(said, add);
     return () => window.removeEventListener(said, add);
@@ -33,7 +36,7 @@ export function Toasts() {
       toastError(error);
     }
   };
-  return html`<div class="toasts" role="region" aria-label="What was just done" aria-live="polite">
+  return html`<div class="toasts" ref=${region} role="region" aria-label="What was just done" aria-live="polite">
     ${all.map((one) => html`<div class=${`toast ${one.kind}`} key=${one.id}>
       <span class="grow"><${Text} of=${one.text} /></span>
       ${one.undo && html`<button type="button" onClick=${() => undo(one)}>Undo</button>`}
