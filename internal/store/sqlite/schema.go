@@ -20,9 +20,9 @@ var migrations embed.FS
 
 // checkSchema says whether the schema is this binary's.
 func checkSchema(ctx context.Context, db *sql.DB) error {
-	var current int64
-	if err := db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied").Scan(&current); err != nil {
-		return fmt.Errorf("reading the schema version: %w", err)
+	current, err := schemaOf(ctx, db)
+	if err != nil {
+		return err
 	}
 	provider, err := provider(db)
 	if err != nil {
@@ -36,6 +36,14 @@ func checkSchema(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("opening schema version %d with a keeper of version %d: %w", current, target, store.ErrOlderSchema)
 	}
 	return nil
+}
+
+// schemaOf is the version of a database.
+func schemaOf(ctx context.Context, db *sql.DB) (version int64, err error) {
+	if err := db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied").Scan(&version); err != nil {
+		return 0, fmt.Errorf("reading the schema version: %w", err)
+	}
+	return version, nil
 }
 
 func provider(db *sql.DB) (*goose.Provider, error) {

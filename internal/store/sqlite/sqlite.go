@@ -13,6 +13,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -46,6 +47,7 @@ type DB struct {
 	guard    guard         // needs the turn
 
 	toRead  bool          // nothing may be written
+	files   io.Closer     // that the readers read, where they are SQLite's by a name alone; nil: the system's
 	unswept atomic.Bool   // the write-ahead log may hold what was deleted
 	wake    chan struct{} // asks for a checkpoint; holds one value at most
 	stop    chan struct{} // closed by Close
@@ -93,19 +95,33 @@ func Open(ctx context.Context, dir string, logger *slog.Logger) (*DB, error) {
 // store.ErrOlderSchema where another version of keeper wrote it, and
 // store.ErrForeignSchema where it holds what keeper did not make.
 func OpenToRead(ctx context.Context, dir string) (*DB, error) {
-	path, err := filepath.Abs(filepath.Join(dir, databaseName))
-	if err == nil {
-		_, err = os.Stat(path)
-	}
+	path, err := existing(dir)
 	if err != nil {
-		return nil, fmt.Errorf("opening the database: %w", err)
+		return nil, err
 	}
 	query := readerPragmas()
 	query.Set("mode", "ro")
 	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
 		query.Set("immutable", "1") // nobody has it open: then no side files are made
 	}
-	readers, err := pool(path, query, readerConnections)
+	return openReaders(ctx, path, query, readerConnections)
+}
+
+// existing is the path of the database in dir.
+func existing(dir string) (path string, err error) {
+	path, err = filepath.Abs(filepath.Join(dir, databaseName))
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("opening the database: %w", err)
+	}
+	return path, nil
+}
+
+// openReaders opens a database by a path and parameters of SQLite's.
+func openReaders(ctx context.Context, path string, query url.Values, connections int) (*DB, error) {
+	readers, err := pool(path, query, connections)
 	if err != nil {
 		return nil, err
 	}
@@ -175,6 +191,9 @@ func sweeperPragmas() url.Values {
 
 func pool(path string, query url.Values, connections int) (*sql.DB, error) {
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}
+	if !filepath.IsAbs(path) {
+		dsn.Path, dsn.Opaque = "", path
+	}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
@@ -203,6 +222,9 @@ func (db *DB) close() error {
 		if p != nil {
 			errs = append(errs, p.Close())
 		}
+	}
+	if db.files != nil {
+		errs = append(errs, db.files.Close())
 	}
 	errs = append(errs, db.guard.close())
 	if db.folder != nil {
