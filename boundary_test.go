@@ -36,6 +36,7 @@ var forbidden = map[string][]string{
 	"internal/audit":        slices.Concat([]string{"internal/vault", "internal/scanner"}, sql),
 	"internal/anchor":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/archive":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
+	"internal/backup":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/ca":           {"internal/"},
 	"internal/dashboard":    {"internal/"},
 	"internal/exception":    slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
@@ -69,6 +70,8 @@ var doesNoIO = []string{"internal/policy", "internal/policy/scope"}
 // exposers are the files that may call secret.Value.Expose.
 var exposers = []string{
 	"internal/auth/admin.go",
+	"internal/backup/recipient.go",
+	"internal/backup/write.go",
 	"internal/secret/value.go",
 	"internal/server/admin.go",
 	"internal/sink/post.go",

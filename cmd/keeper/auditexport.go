@@ -184,8 +184,13 @@ func (c *client) open(ctx context.Context, path string, header http.Header) (*ht
 	if header != nil {
 		req.Header = header
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	return c.stream(req)
+}
+
+// stream sends a request whose answer is read as it comes, for as long as it takes.
+func (c *client) stream(req *http.Request) (*http.Response, error) {
+	if token := c.bearer(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	patient := *c.http
 	patient.Timeout = 0

@@ -77,6 +77,8 @@ type Config struct {
 	Traces TracesConfig `yaml:"traces"`
 	// Log says how keeper logs to standard error.
 	Log LogConfig `yaml:"log"`
+
+	text []byte // of the file
 }
 
 // TLSConfig says how agents' connections are protected. One of CertFile with
@@ -150,6 +152,7 @@ func loadConfig(file string) (Config, error) {
 	}
 	err = yaml.UnmarshalWithOptions(text, &c, yaml.Strict())
 	if err == nil {
+		c.text = text
 		return c, nil
 	}
 	return c, misread(file, err)

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/superinstance/keeper/internal/exchange/exchangetest"
@@ -52,7 +53,7 @@ func TestScripts(t *testing.T) {
 			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile, "shows": awaitText,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
-			"shielded": shielded, "manager": startManager, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn,
+			"shielded": shielded, "manager": startManager, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn, "identity": makeIdentity, "cut": cutFile,
 		},
 	})
 }
@@ -305,6 +306,34 @@ func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	defer db.Close()
 	_, err = db.Exec(args[1])
 	ts.Check(err)
+}
+
+// identity FILE VAR: writes a fresh identity of age's to the file, and sets VAR to its
+// recipient.
+func makeIdentity(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 2, "identity FILE VAR")
+	id, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("# of a test\n"+id.String()+"\n"), 0o600))
+	ts.Setenv(args[1], id.Recipient().String())
+}
+
+// cut FILE TO [AT]: copies a file without its last 100 bytes or, with AT, with the byte
+// there changed.
+func cutFile(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: cut FILE TO [AT]")
+	}
+	text, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(args) == 2 {
+		text = text[:len(text)-100]
+	} else {
+		at, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		text[at] ^= 1
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), text, 0o600))
 }
 
 type issuerKey struct{}

@@ -88,7 +88,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		MaxBodyBytes: c.Limits.BodyBytes, MaxMessageBytes: c.Limits.MessageBytes, IdlePing: c.Limits.IdlePing, AuthFailuresPerSecond: c.Limits.AuthFailuresPerSecond,
 		ResponseHeaderTimeout: c.Limits.ResponseHeader, StopTimeout: c.Limits.Stop, DrainDelay: c.Limits.Drain, AccessLog: c.Log.Access,
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
-		Version: version(), Logger: logger,
+		File: c.text, Version: version(), Logger: logger,
 	}
 	if out.Dashboard, err = c.Dashboard.settings(); err != nil {
 		return server.Config{}, err

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/backup"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/figures"
@@ -54,6 +56,8 @@ type Config struct {
 	// Archive moves the entries whose time has come out of the log, and returns how
 	// many files they went to. Nil: no retention is configured.
 	Archive func(ctx context.Context) (files int, err error)
+	// Backup records that a backup is asked for, and returns what writes it. Nil: none is made.
+	Backup func(ctx context.Context, r backup.Request) (write func(ctx context.Context, w io.Writer) error, err error)
 	// Figures are those of calls.
 	Figures *figures.Figures
 	// Sessions are the dashboard's.
@@ -115,6 +119,7 @@ type API struct {
 	sources    func() []Source
 	tester     func(ctx context.Context, by auth.Claims, provider, label string) CheckResult
 	archive    func(ctx context.Context) (int, error)
+	backup     func(ctx context.Context, r backup.Request) (func(context.Context, io.Writer) error, error)
 	figures    *figures.Figures
 	verified   verification
 	sessions   *session.Book
@@ -158,7 +163,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, version: c.Version, others: c.Others, docs: c.Docs, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, backup: c.Backup, version: c.Version, others: c.Others, docs: c.Docs, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		figures: c.Figures, sessions: c.Sessions, dashboard: c.Dashboard, signIns: c.SignIns, url: c.URL, tls: c.TLS || c.URL != nil && c.URL.Scheme == "https", sameOrigin: http.NewCrossOriginProtection(),
 		stopping: make(chan struct{}),
 	}

@@ -377,6 +377,40 @@ type ConfigChanged struct {
 	First    bool      `json:"-"`        // nothing was recorded of them before
 }
 
+// ConfigReloaded says that other settings were taken over while keeper ran.
+type ConfigReloaded struct {
+	Settings []Setting `json:"settings"`          // all that there are, as they are in force now
+	Changed  []string  `json:"changed"`           // the names of those that are others than before
+	Refused  []string  `json:"refused,omitempty"` // of those that wait for a start
+}
+
+func (e ConfigReloaded) describe() facts { return facts{"config.reloaded", "", "", RiskWarning} }
+
+// BackupMade says that a backup of keeper was asked for. It is written before the first
+// byte of it. Keys says that the vault's key is in it.
+type BackupMade struct {
+	Recipients int  `json:"recipients"`
+	Keys       bool `json:"keys"`
+}
+
+func (e BackupMade) describe() facts {
+	risk := RiskNormal
+	if e.Keys {
+		risk = RiskCritical
+	}
+	return facts{"store.backup", "", "", risk}
+}
+
+// StoreRestored says that keeper started on a folder that a backup was restored to: what
+// the log said behind the first Entries, and what it made of the store, is gone.
+type StoreRestored struct {
+	BackupAt   string `json:"backupAt"`   // RFC 3339, UTC
+	RestoredAt string `json:"restoredAt"` // RFC 3339, UTC
+	Entries    int64  `json:"entries"`
+}
+
+func (e StoreRestored) describe() facts { return facts{"store.restored", "", "", RiskCritical} }
+
 // Setting is one by the digest of its value, SHA-256 in hex; Before is empty where it
 // was not recorded yet.
 type Setting struct {

@@ -91,6 +91,10 @@ var samples = []sample{
 	{"scope lacking", "error", "ci-bot", "", 1, "ci-bot", "10.1.2.3", audit.Refused{Route: "GET /api/v1/vault", Code: "scope_denied"}},
 	{"settings changed", "config.changed", "", "", 1, "", "", map[string]any{
 		"settings": []any{map[string]any{"name": "scan.mode", "after": "00ff"}}}},
+	{"settings reloaded", "config.reloaded", "", "", 1, "admin token", "127.0.0.1", audit.ConfigReloaded{
+		Settings: []audit.Setting{{Name: "scan", Before: "00fe", After: "00ff"}}, Changed: []string{"scan"}, Refused: []string{"addr"}}},
+	{"backup made", "store.backup", "", "", 0, "admin token", "127.0.0.1", audit.BackupMade{Recipients: 2}},
+	{"backup restored", "store.restored", "", "", 2, "", "", audit.StoreRestored{BackupAt: "2026-01-02T03:04:05Z", RestoredAt: "2026-01-03T03:04:05Z", Entries: 1234}},
 	{"disputed log", "audit.disputed", "", "", 2, "", "", map[string]any{"witness": "w1", "seen": 900, "shown": 800}},
 	{"pruned log", "audit.pruned", "", "", 1, "admin token", "127.0.0.1", map[string]any{
 		"first": 1, "last": 500, "export": "audit-1-500.ndjson", "sha256": "00ff", "reason": "age"}},

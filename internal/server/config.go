@@ -121,6 +121,10 @@ type Config struct {
 	// AccessLog has each call in the log.
 	AccessLog bool
 
+	// File is the text of the configuration file, which goes into backups. Nil: there
+	// is none.
+	File []byte
+
 	// Version is told to callers of the health route.
 	Version string
 	// Logger gets what operators should know. Nil: lines of text on standard error.

@@ -18,6 +18,7 @@ import (
 	"github.com/superinstance/keeper/internal/api"
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/backup"
 	"github.com/superinstance/keeper/internal/ca"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/exchange"
@@ -104,6 +105,9 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.recordRestored(ctx); err != nil {
+		return err
+	}
 	if err := s.log.Record(ctx, audit.KeeperStarted{Version: s.config.Version, Config: settings}); err != nil {
 		return fmt.Errorf("recording the start: %w", err)
 	}
@@ -131,6 +135,9 @@ func (s *Server) openCatalogue(context.Context) error {
 }
 
 func (s *Server) openStore(ctx context.Context) error {
+	if backup.Unfinished(s.config.DataDir) {
+		return fmt.Errorf("opening the data folder %s: a restore into it was broken off; run `keeper restore` again", s.config.DataDir)
+	}
 	db, err := sqlite.Open(ctx, s.config.DataDir, s.config.Logger)
 	if errors.Is(err, store.ErrHeld) {
 		return fmt.Errorf("opening the data folder %s: %w; stop that one, or give this one a folder of its own with --data or KEEPER_DATA", s.config.DataDir, err)
@@ -319,7 +326,7 @@ func (s *Server) openHandlers(context.Context) error {
 	s.api, err = api.New(api.Config{
 		Figures: s.openFigures(), Sessions: d.sessions, Dashboard: d.files, SignIns: d.signIns, URL: d.url, TLS: s.config.TLS.EndsBefore,
 		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
-		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Check: s.checkCredential, Others: s.describeProxy, Docs: s.docs(found), Archive: s.archiveNow(), Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
+		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Check: s.checkCredential, Others: s.describeProxy, Docs: s.docs(found), Archive: s.archiveNow(), Backup: s.backup, Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
 		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 		Telemetry: s.telemetry, Alive: s.alive, Profiles: s.config.AdminAddr != "",
 		LiveTokens: func(ctx context.Context) (int, error) { return s.db.LiveTokens(ctx, time.Now()) },

@@ -38,12 +38,14 @@ type details struct {
 	Settings []struct {
 		Name string `json:"name"`
 	} `json:"settings"`
-	First    int64   `json:"first"`
-	Last     int64   `json:"last"`
-	Export   string  `json:"export"`
-	Witness  string  `json:"witness"`
-	Seen     int64   `json:"seen"`
-	Findings []found `json:"findings"`
+	First    int64    `json:"first"`
+	Last     int64    `json:"last"`
+	Export   string   `json:"export"`
+	Changed  []string `json:"changed"` // names of settings
+	Entries  int64    `json:"entries"`
+	Witness  string   `json:"witness"`
+	Seen     int64    `json:"seen"`
+	Findings []found  `json:"findings"`
 }
 
 type object struct {
@@ -87,6 +89,13 @@ var sentences = map[string]func(i *incident) string{
 		return "Keeper was started although what it decides by is not what its log says: " + i.objects() + "."
 	},
 	"config.changed": func(i *incident) string { return "Keeper was started with other settings: " + i.settings() + "." },
+	"config.reloaded": func(i *incident) string {
+		return "Keeper took other settings over while it ran, as " + i.who() + " said: " + some(coded(i.Changed)) + "."
+	},
+	"store.backup": func(i *incident) string { return "A backup of keeper was made: " + i.who() + " asked for it." },
+	"store.restored": func(i *incident) string {
+		return fmt.Sprintf("Keeper was started on a restored backup: what its log said behind entry %d is gone, and what was revoked since is valid again.", i.Entries)
+	},
 	"audit.pruned": func(i *incident) string {
 		return fmt.Sprintf("The entries %d to %d left the audit log; they are in %s.", i.First, i.Last, code(i.Export))
 	},
@@ -202,6 +211,14 @@ func (i *incident) settings() string {
 		names = append(names, code(s.Name))
 	}
 	return some(names)
+}
+
+// coded are names as [code] shows them.
+func coded(names []string) (all []string) {
+	for _, name := range names {
+		all = append(all, code(name))
+	}
+	return all
 }
 
 // some are the first of names, and how many more there are.

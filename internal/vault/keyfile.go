@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/store"
 )
 
 const (
@@ -45,17 +46,62 @@ func readKeyFile(path string) (secret.Value, error) {
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("reading the vault key file: %w", err)
 	}
+	key, err := decodeKeyFile(text)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("reading the vault key file %s: %w; restore the file from its backup", path, err)
+	}
+	return key, nil
+}
+
+// KeyFileText returns the text of the key file that opens row: the one at path, or the
+// one beside it that a rotation under way has not moved yet. The error wraps
+// ErrWrongKey where neither does.
+func KeyFileText(path string, row store.KEK) (secret.Value, error) {
+	var failed error
+	for _, file := range []string{path, path + nextSuffix} {
+		if _, err := openKeyFile(file, row); err != nil {
+			if failed == nil {
+				failed = err
+			}
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return secret.Value{}, fmt.Errorf("reading the vault key file: %w", err)
+		}
+		defer clear(text)
+		return secret.New(text), nil
+	}
+	return secret.Value{}, failed
+}
+
+// ParseKeyFile returns the source whose key is in the text of a key file.
+func ParseKeyFile(text secret.Value) (KeySource, error) {
+	key, err := decodeKeyFile(text.Expose())
+	if err != nil {
+		return KeySource{}, fmt.Errorf("reading a vault key file: %w", err)
+	}
+	return KeySource{kind: kindRaw, material: key}, nil
+}
+
+// KeyFileMaterial is the key in the text of a key file, as [ParseKeySource] reads it;
+// zero where it is none.
+func KeyFileMaterial(text secret.Value) secret.Value {
+	key, err := decodeKeyFile(text.Expose())
+	if err != nil {
+		return secret.Value{}
+	}
+	return secret.New([]byte(rawPrefix + base64.StdEncoding.EncodeToString(key.Expose())))
+}
+
+func decodeKeyFile(text []byte) (secret.Value, error) {
 	var encoded string
 	for line := range strings.Lines(string(text)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			encoded += line
 		}
 	}
-	key, err := decodeKey(encoded)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("reading the vault key file %s: %w; restore the file from its backup", path, err)
-	}
-	return key, nil
+	return decodeKey(encoded)
 }
 
 func checkPrivate(f *os.File, path string) error {

@@ -31,3 +31,19 @@ func Held(dir string) (bool, error) {
 	}
 	return false, nil
 }
+
+// LockName is the file by which a folder is held.
+const LockName = lockName
+
+// Lock makes the folder dir if there is none, and holds it until release, without
+// opening or making a database. It returns store.ErrHeld when another has it.
+func Lock(dir string) (release func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data folder: %w", err)
+	}
+	lock, err := takeLock(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("locking the data folder %s: %w", dir, err)
+	}
+	return lock.Close, nil
+}
