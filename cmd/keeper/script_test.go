@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	cryptorand "crypto/rand"
 	"crypto/tls"
 	"database/sql"
@@ -28,6 +29,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/exchange/exchangetest"
 	"github.com/superinstance/keeper/internal/keepertest/fake"
+	"github.com/superinstance/keeper/internal/store/storetest"
 )
 
 // patience is how long anything may take before a script is given up.
@@ -53,7 +55,7 @@ func TestScripts(t *testing.T) {
 			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile, "shows": awaitText,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
-			"shielded": shielded, "manager": startManager, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn, "identity": makeIdentity, "cut": cutFile,
+			"shielded": shielded, "manager": startManager, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn, "identity": makeIdentity, "cut": cutFile, "older": makeOlder,
 		},
 	})
 }
@@ -316,6 +318,16 @@ func makeIdentity(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("# of a test\n"+id.String()+"\n"), 0o600))
 	ts.Setenv(args[1], id.Recipient().String())
+}
+
+// older FOLDER SCHEMA: the database of a stopped keeper becomes one of an earlier schema.
+func makeOlder(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 2, "older FOLDER SCHEMA")
+	version, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	migrations, err := filepath.Abs("../../internal/store/sqlite/migrations")
+	ts.Check(err)
+	ts.Check(storetest.Older(context.Background(), ts.MkAbs(filepath.Join(args[0], "keeper.db")), migrations, version))
 }
 
 // cut FILE TO [AT]: copies a file without its last 100 bytes or, with AT, with the byte

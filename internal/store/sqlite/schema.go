@@ -31,9 +31,9 @@ func checkSchema(ctx context.Context, db *sql.DB) error {
 	sources := provider.ListSources()
 	switch target := sources[len(sources)-1].Version; {
 	case current > target:
-		return fmt.Errorf("opening schema version %d with a keeper of version %d: %w", current, target, store.ErrNewerSchema)
+		return newerSchema(ctx, db, current, target)
 	case current < target:
-		return fmt.Errorf("opening schema version %d with a keeper of version %d: %w", current, target, store.ErrOlderSchema)
+		return fmt.Errorf("opening schema version %d with a keeper that knows %d: %w", current, target, store.ErrOlderSchema)
 	}
 	return nil
 }
@@ -62,18 +62,13 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 // migrate brings the schema up to this binary's. A database that is ahead of
 // it is left alone: store.ErrNewerSchema.
 func migrate(ctx context.Context, db *sql.DB) error {
+	current, target, err := versions(ctx, db)
+	if err != nil || current == target {
+		return err
+	}
 	provider, err := provider(db)
 	if err != nil {
 		return err
-	}
-	current, target, err := provider.GetVersions(ctx)
-	switch {
-	case err != nil:
-		return fmt.Errorf("reading the schema version: %w", err)
-	case current > target:
-		return fmt.Errorf("opening schema version %d with a keeper of version %d: %w", current, target, store.ErrNewerSchema)
-	case current == target:
-		return nil
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrating from schema version %d to %d: %w", current, target, err)

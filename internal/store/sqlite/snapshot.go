@@ -77,7 +77,12 @@ func (s *Snapshot) begin(ctx context.Context) error {
 
 // WriteTo writes the database file, page by page.
 func (s *Snapshot) WriteTo(ctx context.Context, w io.Writer) error {
-	rows, err := s.view.readers.QueryContext(ctx, "SELECT data FROM sqlite_dbpage ORDER BY pgno")
+	return writePages(ctx, s.view.readers, w)
+}
+
+// writePages writes all pages of a database as one statement sees them.
+func writePages(ctx context.Context, db *sql.DB, w io.Writer) error {
+	rows, err := db.QueryContext(ctx, "SELECT data FROM sqlite_dbpage ORDER BY pgno")
 	if err != nil {
 		return fmt.Errorf("reading the database: %w", err)
 	}

@@ -99,12 +99,17 @@ func OpenToRead(ctx context.Context, dir string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openReaders(ctx, path, toRead(path), readerConnections)
+}
+
+// toRead are the parameters by which a database is opened and not changed.
+func toRead(path string) url.Values {
 	query := readerPragmas()
 	query.Set("mode", "ro")
 	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
 		query.Set("immutable", "1") // nobody has it open: then no side files are made
 	}
-	return openReaders(ctx, path, query, readerConnections)
+	return query
 }
 
 // existing is the path of the database in dir.
@@ -143,7 +148,7 @@ func (db *DB) connect(ctx context.Context) error {
 	if db.writer, err = pool(db.folder.database(), writerPragmas(), 1); err != nil {
 		return err
 	}
-	if err := migrate(ctx, db.writer); err != nil {
+	if err := db.upgrade(ctx); err != nil {
 		return err
 	}
 	if err := checkObjects(ctx, db.writer); err != nil {
