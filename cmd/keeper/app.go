@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"os/signal"
@@ -28,12 +29,13 @@ type app struct {
 	asJSON   bool
 	wide     bool
 
-	acceptStore bool     // of keeper serve
-	taken       []string // variables that the configuration's secrets come from
+	level       *slog.LevelVar // of the log of a keeper that runs here
+	acceptStore bool           // of keeper serve
+	taken       []string       // variables that the configuration's secrets come from
 }
 
 func newApp(in io.Reader, out, errs io.Writer) *app {
-	a := &app{in: in, out: out, err: errs, env: map[string]string{}}
+	a := &app{in: in, out: out, err: errs, env: map[string]string{}, level: new(slog.LevelVar)}
 	for _, pair := range os.Environ() {
 		if name, value, found := strings.Cut(pair, "="); found {
 			a.env[name] = value

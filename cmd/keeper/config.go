@@ -298,18 +298,27 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// logger returns the logger that the configuration asks for.
-func (a *app) logger(c LogConfig) (*slog.Logger, error) {
-	var level slog.Level
+// check returns the level that is asked for.
+func (c LogConfig) check() (level slog.Level, err error) {
 	if err := level.UnmarshalText([]byte(cmp.Or(c.Level, "info"))); err != nil {
-		return nil, errors.New("log.level: want debug, info, warn or error")
+		return level, errors.New("log.level: want debug, info, warn or error")
 	}
-	options := &slog.HandlerOptions{Level: level}
-	switch c.Format {
-	case "", "text":
-		return slog.New(slog.NewTextHandler(a.err, options)), nil
-	case "json":
+	if !slices.Contains([]string{"", "text", "json"}, c.Format) {
+		return level, errors.New("log.format: want text or json")
+	}
+	return level, nil
+}
+
+// logger returns the logger that the configuration asks for. It heeds the app's level.
+func (a *app) logger(c LogConfig) (*slog.Logger, error) {
+	level, err := c.check()
+	if err != nil {
+		return nil, err
+	}
+	a.level.Set(level)
+	options := &slog.HandlerOptions{Level: a.level}
+	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(a.err, options)), nil
 	}
-	return nil, errors.New("log.format: want text or json")
+	return slog.New(slog.NewTextHandler(a.err, options)), nil
 }

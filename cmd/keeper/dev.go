@@ -50,7 +50,7 @@ func (a *app) dev(ctx context.Context, f serveFlags) error {
 	c.Data = firstOf(c.Data, devFolder)
 	ctx, stop := until(ctx)
 	defer stop()
-	s, err := a.start(ctx, c)
+	s, err := a.start(ctx, c, nil)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 			"key": makeKey, "addr": freeAddr, "ready": awaitReady, "appears": awaitFile, "shows": awaitText,
 			"http": request, "served": served, "field": setField,
 			"code": exitsWith, "signal": sendSignal, "mode": hasMode, "holds": holds,
-			"shielded": shielded, "manager": startManager, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn, "identity": makeIdentity, "cut": cutFile, "older": makeOlder,
+			"shielded": shielded, "manager": startManager, "sql": runSQL, "issuer": startIssuer, "subject": writeSubject, "person": signsIn, "identity": makeIdentity, "cut": cutFile, "older": makeOlder, "eventually": awaitStatus,
 		},
 	})
 }
@@ -318,6 +318,22 @@ func makeIdentity(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("# of a test\n"+id.String()+"\n"), 0o600))
 	ts.Setenv(args[1], id.Recipient().String())
+}
+
+// eventually STATUS URL TOKEN: waits until a GET gets the status.
+func awaitStatus(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, args, 3, "eventually STATUS URL TOKEN")
+	req, err := http.NewRequest(http.MethodGet, args[1], nil)
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer "+args[2])
+	await(ts, args[1]+" to answer "+args[0], func() bool {
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return strconv.Itoa(resp.StatusCode) == args[0]
+	})
 }
 
 // older FOLDER SCHEMA: the database of a stopped keeper becomes one of an earlier schema.

@@ -5,14 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/server"
 )
 
@@ -39,7 +44,8 @@ func newServe(a *app) *cobra.Command {
 the admin token registers agents, and its keys and store are in the data folder.
 A configuration file is YAML, the environment overrides it, and flags override
 both. It ends at SIGINT or SIGTERM: new calls are refused, streams may finish, and
-a second signal cuts them.
+a second signal cuts them. At SIGHUP, or keeper reload, it reads its configuration
+again, for new calls.
 
 Every key of the file and every variable, with an example to start from:
 docs/configuration.md, or
@@ -67,20 +73,27 @@ func (f *serveFlags) over(c *Config, data string) {
 }
 
 func (a *app) serve(ctx context.Context, f serveFlags) error {
-	c, err := loadConfig(f.config)
+	c, err := a.readConfig(f)
 	if err != nil {
 		return err
 	}
-	c.overlay(a.env)
-	f.over(&c, a.dataFlag)
-	c.Data = firstOf(c.Data, a.stateFolder())
 	a.acceptStore = f.acceptStore
 	ctx, stop := until(ctx)
 	defer stop()
-	s, err := a.start(ctx, c)
+	reloads := make(chan os.Signal, 1) // one that comes while keeper starts counts
+	signal.Notify(reloads, syscall.SIGHUP)
+	defer signal.Stop(reloads)
+	s, err := a.start(ctx, c, func() (server.Config, error) {
+		c, err := a.readConfig(f)
+		if err != nil {
+			return server.Config{}, err
+		}
+		return a.settingsOf(c, slog.New(slog.DiscardHandler))
+	})
 	if err != nil {
 		return err
 	}
+	go a.reloadAt(ctx, s, reloads)
 	fmt.Fprintf(a.out, "keeper %s listens on %s, data in %s\n", version(), s.URL(), c.Data)
 	if s.AdminURL() != s.URL() {
 		fmt.Fprintf(a.out, "management routes are on %s\n", s.AdminURL())
@@ -101,12 +114,47 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	return a.wait(ctx, s)
 }
 
-// start shields the process and starts the keeper that c describes.
-func (a *app) start(ctx context.Context, c Config) (*server.Server, error) {
+// readConfig is what file, environment and flags say.
+func (a *app) readConfig(f serveFlags) (Config, error) {
+	c, err := loadConfig(f.config)
+	if err != nil {
+		return c, err
+	}
+	c.overlay(a.env)
+	f.over(&c, a.dataFlag)
+	c.Data = firstOf(c.Data, a.stateFolder())
+	return c, nil
+}
+
+// reloadAt reloads the configuration at each signal, until ctx ends. The log says what
+// came of it.
+func (a *app) reloadAt(ctx context.Context, s *server.Server, signals <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+		}
+		now, err := s.Reload(audit.WithOrigin(ctx, audit.Origin{By: "SIGHUP"}))
+		switch {
+		case err != nil:
+			fmt.Fprintf(a.err, "keeper: %s\n", printableText("nothing is taken over: "+err.Error()))
+		case len(now.Waiting) > 0:
+			fmt.Fprintf(a.err, "keeper: reloaded; these wait for a start: %s\n", strings.Join(now.Waiting, ", "))
+		default:
+			fmt.Fprintln(a.err, "keeper: reloaded")
+		}
+	}
+}
+
+// start shields the process and starts the keeper that c describes. reread reads the
+// configuration again; nil where that cannot be.
+func (a *app) start(ctx context.Context, c Config, reread func() (server.Config, error)) (*server.Server, error) {
 	settings, err := a.serverConfig(c)
 	if err != nil {
 		return nil, err
 	}
+	settings.Reread = reread
 	if err := a.harden(); err != nil {
 		return nil, err
 	}

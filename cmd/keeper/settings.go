@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -58,6 +59,25 @@ func with(m map[string]string, key, value string) map[string]string {
 // serverConfig turns the configuration, with what the environment holds of
 // secrets, into the server's. The secrets leave the process's own environment.
 func (a *app) serverConfig(c Config) (server.Config, error) {
+	logger, err := a.logger(c.Log)
+	if err != nil {
+		return server.Config{}, err
+	}
+	out, err := a.settingsOf(c, logger)
+	if err != nil {
+		return server.Config{}, err
+	}
+	out.Logger, out.Level = logger, a.level
+	if out.AdminToken, err = a.adminToken(c.AdminTokenFile); err != nil {
+		return server.Config{}, err
+	}
+	out.VaultKey, err = a.vaultKey(c.VaultKeyFile)
+	return out, err
+}
+
+// settingsOf is serverConfig without keys: all that a keeper which runs can take over.
+// The logger gets what traces say.
+func (a *app) settingsOf(c Config, logger *slog.Logger) (server.Config, error) {
 	if err := c.check(); err != nil {
 		return server.Config{}, err
 	}
@@ -69,7 +89,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 	if err != nil {
 		return server.Config{}, fmt.Errorf("defaultScopes: %w", err)
 	}
-	logger, err := a.logger(c.Log)
+	level, err := c.Log.check()
 	if err != nil {
 		return server.Config{}, err
 	}
@@ -88,7 +108,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 		MaxBodyBytes: c.Limits.BodyBytes, MaxMessageBytes: c.Limits.MessageBytes, IdlePing: c.Limits.IdlePing, AuthFailuresPerSecond: c.Limits.AuthFailuresPerSecond,
 		ResponseHeaderTimeout: c.Limits.ResponseHeader, StopTimeout: c.Limits.Stop, DrainDelay: c.Limits.Drain, AccessLog: c.Log.Access,
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
-		File: c.text, Version: version(), Logger: logger,
+		File: c.text, Version: version(), LogLevel: level, LogFormat: firstOf(c.Log.Format, "text"),
 	}
 	if out.Dashboard, err = c.Dashboard.settings(); err != nil {
 		return server.Config{}, err
@@ -102,13 +122,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 	if out.Audit, err = c.Audit.server(); err != nil {
 		return server.Config{}, err
 	}
-	if out.Sources, err = a.sources(c); err != nil {
-		return server.Config{}, err
-	}
-	if out.AdminToken, err = a.adminToken(c.AdminTokenFile); err != nil {
-		return server.Config{}, err
-	}
-	out.VaultKey, err = a.vaultKey(c.VaultKeyFile)
+	out.Sources, err = a.sources(c)
 	return out, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -58,6 +59,11 @@ type Config struct {
 	Archive func(ctx context.Context) (files int, err error)
 	// Backup records that a backup is asked for, and returns what writes it. Nil: none is made.
 	Backup func(ctx context.Context, r backup.Request) (write func(ctx context.Context, w io.Writer) error, err error)
+	// Reload takes the settings over that are in the configuration now. Nil: they are
+	// never read again.
+	Reload func(ctx context.Context) (Reloaded, error)
+	// Succeeds is the API in whose place this one serves. Nil: this is the first.
+	Succeeds *API
 	// Figures are those of calls.
 	Figures *figures.Figures
 	// Sessions are the dashboard's.
@@ -119,9 +125,9 @@ type API struct {
 	sources    func() []Source
 	tester     func(ctx context.Context, by auth.Claims, provider, label string) CheckResult
 	archive    func(ctx context.Context) (int, error)
+	reload     func(ctx context.Context) (Reloaded, error)
 	backup     func(ctx context.Context, r backup.Request) (func(context.Context, io.Writer) error, error)
 	figures    *figures.Figures
-	verified   verification
 	sessions   *session.Book
 	dashboard  http.Handler // nil: none
 	signIns    *exchange.RelyingParty
@@ -144,8 +150,7 @@ type API struct {
 	logger     *slog.Logger
 	now        func() time.Time
 
-	stopping chan struct{} // closed by Stop
-	stopOnce sync.Once
+	*stop
 
 	all    http.Handler
 	public http.Handler
@@ -163,9 +168,12 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, backup: c.Backup, version: c.Version, others: c.Others, docs: c.Docs, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, backup: c.Backup, reload: c.Reload, version: c.Version, others: c.Others, docs: c.Docs, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		figures: c.Figures, sessions: c.Sessions, dashboard: c.Dashboard, signIns: c.SignIns, url: c.URL, tls: c.TLS || c.URL != nil && c.URL.Scheme == "https", sameOrigin: http.NewCrossOriginProtection(),
-		stopping: make(chan struct{}),
+		stop: &stop{stopping: make(chan struct{})},
+	}
+	if c.Succeeds != nil {
+		a.stop = c.Succeeds.stop
 	}
 	if a.outlets == nil {
 		a.outlets = func() []Outlet { return nil }
@@ -215,8 +223,19 @@ func (a *API) Handler() http.Handler { return a.all }
 // /auth/revoke takes an agent's own tokens alone.
 func (a *API) PublicHandler() http.Handler { return a.public }
 
-// Stop ends the streams that would never end by themselves, and what goes on behind
-// the callers' backs.
+// stop is what an API shares with those that succeed it.
+type stop struct {
+	stopping chan struct{} // closed by Stop
+	stopOnce sync.Once
+	verified verification
+	newest   atomic.Pointer[API] // whose figures count
+}
+
+// TakeOver has the figures of keeper be this API's, from now on.
+func (a *API) TakeOver() { a.newest.Store(a) }
+
+// Stop ends the streams that would never end by themselves, of the APIs that this one
+// succeeds, too, and what goes on behind the callers' backs.
 func (a *API) Stop() {
 	a.stopOnce.Do(func() { close(a.stopping) })
 	a.verified.close()

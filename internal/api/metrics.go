@@ -50,6 +50,7 @@ type gauge func(d *prometheus.Desc, value float64, labels ...string)
 
 // Collect implements [prometheus.Collector].
 func (c standing) Collect(out chan<- prometheus.Metric) {
+	c = standing{c.newest.Load()}
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
 	send := gauge(func(d *prometheus.Desc, value float64, labels ...string) {
@@ -129,6 +130,10 @@ func (a *API) watch(c Config) (err error) {
 			return err
 		}
 	}
+	if c.Succeeds != nil { // TakeOver has it asked
+		return nil
+	}
+	a.TakeOver()
 	if a.telemetry.Registry().Register(standing{a}) != nil {
 		return errors.New("a Telemetry is for one API")
 	}

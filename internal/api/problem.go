@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
@@ -172,8 +173,11 @@ func particular(err error) (reply, bool) {
 		lack     *lackError
 		exceeded *auth.ScopeError
 		subject  *exchange.TokenError
+		settings *SettingsError
 	)
 	switch {
+	case errors.As(err, &settings):
+		return reply{http.StatusBadRequest, "invalid_configuration", "The configuration is not taken over, and nothing changed: " + strings.TrimRight(settings.Err.Error(), ".") + "."}, true
 	case errors.As(err, &subject) && errors.Is(err, exchange.ErrInvalid):
 		return reply{http.StatusUnauthorized, "subject_token_invalid", "The token " + subject.Reason + "."}, true
 	case errors.As(err, &subject) && errors.Is(err, exchange.ErrExpired):

@@ -95,16 +95,11 @@ type Archive struct {
 // Open begins to let entries leave. The error names the field of the configuration and
 // the mend.
 func Open(ctx context.Context, c Config) (*Archive, error) {
+	if err := Check(c); err != nil {
+		return nil, err
+	}
 	if c.SegmentEntries == 0 {
 		c.SegmentEntries = DefaultSegment
-	}
-	switch {
-	case c.MaxAge < 0 || c.MaxBytes < 0:
-		return nil, errors.New("audit.retention: maxAge and maxBytes are not below zero; leave out what is not to count")
-	case c.MaxAge == 0 && c.MaxBytes == 0:
-		return nil, errors.New("audit.retention: it says neither maxAge nor maxBytes; give one, or leave it out to keep everything")
-	case c.SegmentEntries < blockEntries || c.SegmentEntries%blockEntries != 0:
-		return nil, fmt.Errorf("audit.retention.segmentEntries: want a multiple of %d", blockEntries)
 	}
 	if err := os.MkdirAll(c.Folder, 0o700); err != nil {
 		return nil, fmt.Errorf("audit.retention.folder: %w", err)
@@ -115,6 +110,19 @@ func Open(ctx context.Context, c Config) (*Archive, error) {
 	a.cancel = cancel
 	a.running.Go(func() { a.run(run) })
 	return a, nil
+}
+
+// Check says what is wrong with a Config, as Open does, and opens nothing.
+func Check(c Config) error {
+	switch {
+	case c.MaxAge < 0 || c.MaxBytes < 0:
+		return errors.New("audit.retention: maxAge and maxBytes are not below zero; leave out what is not to count")
+	case c.MaxAge == 0 && c.MaxBytes == 0:
+		return errors.New("audit.retention: it says neither maxAge nor maxBytes; give one, or leave it out to keep everything")
+	case c.SegmentEntries != 0 && (c.SegmentEntries < blockEntries || c.SegmentEntries%blockEntries != 0):
+		return fmt.Errorf("audit.retention.segmentEntries: want a multiple of %d", blockEntries)
+	}
+	return nil
 }
 
 func (a *Archive) fillDefaults() {

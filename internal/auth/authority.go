@@ -111,15 +111,14 @@ type Config struct {
 // Authority answers who is calling, and changes who may. It is safe for
 // concurrent use.
 type Authority struct {
-	store         Store
-	keyring       Keyring
-	journal       Journal
-	registration  Registration
-	defaultScopes scope.Set
-	pendingLimit  int
-	admin         adminToken
-	now           func() time.Time
-	logger        *slog.Logger
+	store        Store
+	keyring      Keyring
+	journal      Journal
+	entry        atomic.Pointer[entry]
+	pendingLimit int
+	admin        adminToken
+	now          func() time.Time
+	logger       *slog.Logger
 
 	registering sync.Mutex // held while an agent is added
 	rotating    sync.Mutex // held while the signing key rotates
@@ -170,12 +169,30 @@ func newAuthority(c Config) (*Authority, error) {
 	}
 	a := &Authority{
 		store: c.Store, keyring: c.Keys, journal: c.Journal,
-		registration: registration, defaultScopes: c.DefaultScopes, pendingLimit: c.PendingLimit,
-		admin: admin, now: c.Now, logger: c.Logger, remembered: remembered,
+		pendingLimit: c.PendingLimit,
+		admin:        admin, now: c.Now, logger: c.Logger, remembered: remembered,
 		stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	a.entry.Store(&entry{registration, c.DefaultScopes})
 	a.fillDefaults()
 	return a, nil
+}
+
+// entry is who may come in, and with what.
+type entry struct {
+	registration  Registration
+	defaultScopes scope.Set
+}
+
+// Admit changes who may register an agent, and what open registration grants, from now
+// on. The error says that there is no such registration.
+func (a *Authority) Admit(r Registration, defaultScopes scope.Set) error {
+	r, err := r.orDefault()
+	if err != nil {
+		return err
+	}
+	a.entry.Store(&entry{r, defaultScopes})
+	return nil
 }
 
 func (a *Authority) fillDefaults() {

@@ -9,12 +9,12 @@ import (
 // a second, so that nobody can guess at line speed. Nothing is limited for a
 // source that fails less. The zero limit allows none to fail; use NewFailures.
 type Failures struct {
-	perSecond int
-	now       func() time.Time
+	now func() time.Time
 
-	mu     sync.Mutex // guards what follows
-	second time.Time
-	counts map[string]int // failures in that second by source
+	mu        sync.Mutex // guards what follows
+	perSecond int
+	second    time.Time
+	counts    map[string]int // failures in that second by source
 }
 
 // failureSources bounds the sources that are told apart within a second; the
@@ -28,6 +28,13 @@ func NewFailures(perSecond int, now func() time.Time) *Failures {
 		now = time.Now
 	}
 	return &Failures{perSecond: perSecond, now: now, counts: map[string]int{}}
+}
+
+// Limit changes how many failures of a source are allowed, from now on.
+func (f *Failures) Limit(perSecond int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.perSecond = perSecond
 }
 
 // Exceeded reports whether the source has used up its failures of this second:

@@ -87,18 +87,19 @@ func (a *Authority) Register(ctx context.Context, by Claims, r RegisterRequest) 
 
 // grantOnRegister decides what a new agent of the caller's may do.
 func (a *Authority) grantOnRegister(by Claims, r RegisterRequest) (store.AgentStatus, scope.Set, error) {
-	open := a.registration == RegisterOpen
+	now := a.entry.Load()
+	open := now.registration == RegisterOpen
 	switch {
 	case open && !r.ScopesGiven:
-		return store.Active, a.defaultScopes, nil
+		return store.Active, now.defaultScopes, nil
 	case by.mayManage():
 		if missing := by.lacking(r.Scopes); len(missing) > 0 {
 			return "", nil, &ScopeError{Missing: missing}
 		}
 		return store.Active, r.Scopes, nil
 	case open:
-		return store.Active, within(a.defaultScopes, r.Scopes), nil
-	case a.registration == RegisterApproval:
+		return store.Active, within(now.defaultScopes, r.Scopes), nil
+	case now.registration == RegisterApproval:
 		return store.Pending, nil, nil
 	default:
 		return "", nil, ErrForbidden

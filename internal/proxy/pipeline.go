@@ -312,7 +312,7 @@ func (p *Proxy) read(ctx context.Context, c *call, in *incoming) *refusal {
 		return refuse(codeUndecodable, "the request body's Content-Encoding cannot be decoded, so it cannot be scanned; send it with gzip, br, zstd, deflate or none")
 	}
 	c.begun = true
-	in.body, err = readBody(c.body, sink, c.declared, p.maxBody, &p.spool)
+	in.body, err = readBody(c.body, sink, c.declared, p.maxBody, p.spool)
 	undecoded := sink.Close()
 	closed, unpacked := scan.Close(), push.Close()
 	switch {

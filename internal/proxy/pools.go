@@ -69,3 +69,12 @@ func (p *pools) drop(config *tls.Config) {
 	p.all[config].transport.CloseIdleConnections()
 	delete(p.all, config)
 }
+
+// retire gives up all that no call uses.
+func (p *pools) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for config := range p.all {
+		p.drop(config)
+	}
+}

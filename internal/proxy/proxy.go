@@ -60,6 +60,10 @@ type Config struct {
 	Audit     *audit.Log
 	// Authority vouches for keeper where it is the proxy of clients. Nil: it is none.
 	Authority Authority
+	// Succeeds is the Proxy in whose place this one takes new calls, as other settings
+	// are in force now. Calls that it has begun go on in it; its tunnels, and the stop of
+	// both, are this one's. Nil: this is the first.
+	Succeeds *Proxy
 
 	MaxBodyBytes          int64                // of a request; 0: 64 MiB
 	MaxMessageBytes       int64                // of a WebSocket or gRPC; 0: 16 MiB
@@ -95,7 +99,7 @@ type Proxy struct {
 	maxMessage int64
 	idle       time.Duration
 	bodyWait   time.Duration
-	spool      spool
+	spool      *spool
 	docs       func(r *http.Request) string
 	telemetry  *telemetry.Telemetry
 	accessLog  bool
@@ -129,7 +133,7 @@ func New(c Config) (*Proxy, error) {
 	if p.bodyWait <= 0 {
 		p.bodyWait = defaultBodyWait
 	}
-	p.spool.dir, p.spool.limit = c.SpoolDir, c.SpoolBytes
+	p.spool = &spool{dir: c.SpoolDir, limit: c.SpoolBytes}
 	if p.spool.limit <= 0 {
 		p.spool.limit = spoolBytes
 	}
@@ -151,7 +155,20 @@ func New(c Config) (*Proxy, error) {
 	if c.Authority != nil {
 		p.authority, p.tunnels = c.Authority, newTunnels(c.Authority)
 	}
+	if before := c.Succeeds; before != nil {
+		p.flights, p.tunnels, p.spool = before.flights, before.tunnels, before.spool
+	}
 	return p, nil
+}
+
+// Retire gives up the connections that no call uses. Calls that were begun, and those
+// that come all the same, go on.
+func (p *Proxy) Retire() {
+	p.transport.CloseIdleConnections()
+	if t, ok := p.remote.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
+	p.pools.retire()
 }
 
 func newTransport(dialer *netguard.Dialer, headerWait time.Duration) *http.Transport {

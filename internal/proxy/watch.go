@@ -26,6 +26,9 @@ func (p *Proxy) tell(c Config) (err error) {
 			return fmt.Errorf("making a proxy: %w", err)
 		}
 	}
+	if c.Succeeds != nil { // the spool is the same
+		return nil
+	}
 	err = p.telemetry.Registry().Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "keeper_spool_bytes", Help: "What request bodies over 1 MiB take of the disk now.",
 	}, func() float64 { return float64(p.spool.used.Load()) }))

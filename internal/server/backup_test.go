@@ -52,7 +52,7 @@ func busy(ctx context.Context, t *testing.T, k *keepertest.Keeper, token string,
 	for worker := range 3 {
 		running.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				if got := k.Call(t, http.MethodPost, "openai", "/v1/chat/completions", token, chat); got.Status != http.StatusOK {
+				if got := k.Call(t, http.MethodPost, "openai", chatPath, token, chat); got.Status != http.StatusOK {
 					t.Errorf("call under load: got %d, want 200", got.Status)
 				}
 				agent := fmt.Sprintf("load-%d-%d", worker, n)
@@ -78,7 +78,7 @@ func TestBackupTakenUnderLoadIsAKeeperThatServes(t *testing.T) {
 	busy(ctx, t, k, alive, &running)
 	var files [][]byte
 	for range 5 {
-		k.Call(t, http.MethodPost, "openai", "/v1/chat/completions", alive, chat)
+		k.Call(t, http.MethodPost, "openai", chatPath, alive, chat)
 		files = append(files, backUp(t, k, id.Recipient()))
 	}
 	cancel()
@@ -108,10 +108,10 @@ func serves(t *testing.T, from *keepertest.Keeper, dir, alive, dead string) {
 		c.ProviderURLs["openai"] = from.Provider().URL("openai")
 	}))
 	defer moved.Stop(t)
-	if got := moved.Call(t, http.MethodPost, "openai", "/v1/chat/completions", alive, chat); got.Status != http.StatusOK {
+	if got := moved.Call(t, http.MethodPost, "openai", chatPath, alive, chat); got.Status != http.StatusOK {
 		t.Errorf("call with an old token: got %d %s, want 200", got.Status, got.Body)
 	}
-	if got := moved.Call(t, http.MethodPost, "openai", "/v1/chat/completions", dead, chat); got.Status != http.StatusUnauthorized {
+	if got := moved.Call(t, http.MethodPost, "openai", chatPath, dead, chat); got.Status != http.StatusUnauthorized {
 		t.Errorf("call with a token that was revoked: got %d, want 401", got.Status)
 	}
 	if got := moved.Audit(t, "event=store.restored"); len(got) != 1 || got[0].Risk != 2 {

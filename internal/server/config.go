@@ -120,6 +120,12 @@ type Config struct {
 	Traces telemetry.Traces
 	// AccessLog has each call in the log.
 	AccessLog bool
+	// Reread reads the configuration again, for a reload. Nil: it is never read again.
+	Reread func() (Config, error)
+	// LogLevel and LogFormat say how Logger, which heeds Level, logs; Level may be nil.
+	LogLevel  slog.Level
+	LogFormat string
+	Level     *slog.LevelVar
 
 	// File is the text of the configuration file, which goes into backups. Nil: there
 	// is none.
@@ -190,6 +196,11 @@ func (c Config) normal() (Config, error) {
 	c.DataDir = dir
 	if c.Registration == "" {
 		c.Registration = auth.RegisterAdmin
+	}
+	switch c.Registration {
+	case auth.RegisterAdmin, auth.RegisterApproval, auth.RegisterOpen:
+	default:
+		return c, errors.New("registration: want admin, approval or open")
 	}
 	if c.DefaultScopes == nil {
 		c.DefaultScopes = DefaultScopes()

@@ -83,11 +83,11 @@ func (l *listener) label() string {
 
 // listenInTunnels serves what clients send to hosts through keeper as their proxy.
 func (s *Server) listenInTunnels() {
-	tunnels := s.proxy.Tunnels()
+	tunnels := s.now().proxy.Tunnels()
 	if tunnels == nil {
 		return
 	}
-	inside := newHTTPServer(http.HandlerFunc(s.proxy.Inside), &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, s.config.Logger)
+	inside := newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.now().proxy.Inside(w, r) }), &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, s.config.Logger)
 	inside.ConnContext = tunnels.ConnContext
 	inside.ConnState = s.telemetry.Connections("tunnels")
 	s.listeners = append(s.listeners, &listener{useTunnels, tunnels, inside, true})
@@ -144,15 +144,17 @@ func (l *listener) serve(s *Server) {
 // handler returns what a listener serves. Where there is one for the
 // administrators, the agents' has the routes that they need and no others.
 func (s *Server) handler(use string) http.Handler {
+	all := bounded(inForce(func() http.Handler { return s.now().api.Handler() }))
 	switch {
 	case use == useAdmin:
-		return bounded(s.api.Handler())
+		return all
 	case use == useAgents && s.config.AdminAddr != "":
-		return s.front(bounded(s.api.PublicHandler()))
+		return s.front(bounded(inForce(func() http.Handler { return s.now().api.PublicHandler() })))
 	case use == useAgents:
-		return s.front(bounded(s.api.Handler()))
+		return s.front(all)
 	}
-	return probing(bounded(s.api.PublicHandler()), s.proxy.ProviderRoot(strings.TrimPrefix(use, useProvider)))
+	provider := strings.TrimPrefix(use, useProvider)
+	return probing(bounded(inForce(func() http.Handler { return s.now().api.PublicHandler() })), inForce(func() http.Handler { return s.now().proxy.ProviderRoot(provider) }))
 }
 
 // probing has keeper's own probes beside a provider's root. They are asked for without
@@ -168,16 +170,21 @@ func probing(routes, provider http.Handler) http.Handler {
 	})
 }
 
+// inForce serves each request by the handler that is in force when it comes.
+func inForce(current func() http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current().ServeHTTP(w, r) })
+}
+
 // front sends what is asked of keeper as a proxy, and a call to a provider, to the proxy as it came, since a ServeMux
 // would tidy its path up, and everything else to the routes.
 func (s *Server) front(routes http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if proxy.IsForward(r) {
-			s.proxy.Forward(w, r)
+			s.now().proxy.Forward(w, r)
 			return
 		}
 		if strings.HasPrefix(r.RequestURI, proxy.Prefix) || strings.HasPrefix(r.URL.EscapedPath(), proxy.Prefix) {
-			s.proxy.ServeHTTP(w, r)
+			s.now().proxy.ServeHTTP(w, r)
 			return
 		}
 		routes.ServeHTTP(w, r)

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/superinstance/keeper/internal/api"
@@ -94,8 +96,16 @@ func resolve(path string) (string, error) {
 // outlets are what the audit log leaves by.
 type outlets struct {
 	witnesses *witness.Set
-	sinks     *sink.Set
-	archive   *archive.Archive
+
+	mu      sync.RWMutex // guards what a reload replaces
+	sinks   *sink.Set
+	archive *archive.Archive
+}
+
+func (o *outlets) now() (*sink.Set, *archive.Archive) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.sinks, o.archive
 }
 
 func (s *Server) openOutlets(ctx context.Context) (err error) {
@@ -105,35 +115,119 @@ func (s *Server) openOutlets(ctx context.Context) (err error) {
 	if err != nil {
 		return s.tampered(err)
 	}
-	s.out.sinks, err = sink.Open(ctx, sink.Config{Log: s.log, Cursors: s.db, Sinks: c.Sinks, Logger: s.config.Logger, Version: s.config.Version})
+	s.out.sinks, err = sink.Open(ctx, s.sinksOf(c))
 	if err != nil || c.Retention == nil {
 		return err
 	}
-	s.out.archive, err = archive.Open(ctx, archive.Config{
+	s.out.archive, err = archive.Open(ctx, s.archiveOf(c))
+	return err
+}
+
+func (s *Server) sinksOf(c Audit) sink.Config {
+	return sink.Config{Log: s.log, Cursors: s.db, Sinks: c.Sinks, Logger: s.config.Logger, Version: s.config.Version}
+}
+
+func (s *Server) archiveOf(c Audit) archive.Config {
+	return archive.Config{
 		Log: s.log, Store: s.db, PublicKey: s.log.PublicKey(), Folder: cmp.Or(c.Retention.Folder, filepath.Join(s.config.DataDir, archiveFolder)),
 		MaxAge: c.Retention.MaxAge, MaxBytes: c.Retention.MaxBytes, SegmentEntries: c.Retention.SegmentEntries,
 		Pruned: s.log.Pruned, Needed: s.out.needed, Restate: s.rows.Restate, Logger: s.config.Logger,
-	})
+	}
+}
+
+// checkOutlets says what is wrong with sinks and retention, without opening them.
+func (s *Server) checkOutlets(c Audit) error {
+	if err := sink.Check(s.sinksOf(c)); err != nil {
+		return err
+	}
+	if c.Retention == nil {
+		return nil
+	}
+	return archive.Check(s.archiveOf(c))
+}
+
+// reopenOutlets puts those in the place of the ones of before that changed. Each sink
+// goes on where its cursor stands. Where one cannot be opened, those of before go on.
+func (s *Server) reopenOutlets(ctx context.Context, before, now Audit, changed []string) error {
+	var all []error
+	if slices.Contains(changed, "sinks") {
+		all = append(all, s.reopenSinks(ctx, before, now))
+	}
+	if slices.Contains(changed, "retention") {
+		all = append(all, s.reopenArchive(ctx, before, now))
+	}
+	return errors.Join(all...)
+}
+
+func (s *Server) reopenSinks(ctx context.Context, before, now Audit) error {
+	closing, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	sinks, _ := s.out.now()
+	if err := sinks.Close(closing); err != nil {
+		s.config.Logger.WarnContext(ctx, "sinks not closed as they should be", "error", err)
+	}
+	opened, err := sink.Open(ctx, s.sinksOf(now))
+	if err != nil {
+		err = fmt.Errorf("opening the audit sinks: %w; those of before go on", err)
+		var again error
+		if opened, again = sink.Open(ctx, s.sinksOf(before)); again != nil {
+			return errors.Join(err, again)
+		}
+	}
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	s.out.sinks = opened
+	return err
+}
+
+func (s *Server) reopenArchive(ctx context.Context, before, now Audit) error {
+	if _, a := s.out.now(); a != nil {
+		if err := a.Close(ctx); err != nil { // without mu, which a pass under way may want
+			s.config.Logger.WarnContext(ctx, "archive not closed as it should be", "error", err)
+		}
+	}
+	var opened *archive.Archive
+	var err error
+	if now.Retention != nil {
+		opened, err = archive.Open(ctx, s.archiveOf(now))
+	}
+	if err != nil && before.Retention != nil {
+		err = fmt.Errorf("opening the audit archive: %w; the one of before goes on", err)
+		var again error
+		if opened, again = archive.Open(ctx, s.archiveOf(before)); again != nil {
+			return errors.Join(err, again)
+		}
+	}
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	s.out.archive = opened
 	return err
 }
 
 // archiveNow is nil where no retention is configured.
-func (s *Server) archiveNow() func(context.Context) (int, error) {
-	if s.config.Audit.Retention == nil {
+func (s *Server) archiveNow(c Config) func(context.Context) (int, error) {
+	if c.Audit.Retention == nil {
 		return nil
 	}
-	return func(ctx context.Context) (int, error) { return s.out.archive.Pass(ctx) }
+	return func(ctx context.Context) (int, error) {
+		_, a := s.out.now()
+		if a == nil {
+			return 0, errors.New("the audit archive is not open")
+		}
+		return a.Pass(ctx)
+	}
 }
 
 // close ends them. The log is closed before, so that its last entries and its last
 // head leave, too.
 func (o *outlets) close(ctx context.Context) error {
+	sinks, a := o.now()
 	var all []error
-	if o.archive != nil {
-		all = append(all, o.archive.Close(ctx))
+	if a != nil {
+		all = append(all, a.Close(ctx))
 	}
-	if o.sinks != nil {
-		all = append(all, o.sinks.Close(ctx))
+	if sinks != nil {
+		all = append(all, sinks.Close(ctx))
 	}
 	if o.witnesses != nil {
 		all = append(all, o.witnesses.Close(ctx))
@@ -148,7 +242,8 @@ func (o *outlets) close(ctx context.Context) error {
 // taken no head yet in this run is not known: the proof from there on may need any.
 func (o *outlets) needed() int64 {
 	seq := int64(math.MaxInt64)
-	for _, now := range o.sinks.Status() {
+	sinks, _ := o.now()
+	for _, now := range sinks.Status() {
 		seq = min(seq, now.Seq)
 	}
 	for _, now := range o.witnesses.Status() {
@@ -159,17 +254,18 @@ func (o *outlets) needed() int64 {
 
 // status is how it stands with each.
 func (s *Server) outlets() (all []api.Outlet) {
-	if s.out.witnesses == nil || s.out.sinks == nil {
+	sinks, a := s.out.now()
+	if s.out.witnesses == nil || sinks == nil {
 		return nil // keeper has not started yet
 	}
-	for _, now := range s.out.sinks.Status() {
+	for _, now := range sinks.Status() {
 		all = append(all, api.Outlet{Kind: "sink", Name: now.Name, Type: now.Type, Seq: now.Seq, Behind: now.Behind, Problem: now.Problem, Since: now.Since})
 	}
 	size := s.log.Signed()
 	for _, now := range s.out.witnesses.Status() {
 		all = append(all, api.Outlet{Kind: "witness", Name: now.Name, Seq: now.Size, Behind: max(0, size-now.Size), Problem: now.Problem, Since: now.Since})
 	}
-	if a := s.out.archive; a != nil {
+	if a != nil {
 		problem, since := a.Problem()
 		all = append(all, api.Outlet{Kind: "archive", Name: archiveFolder, Problem: problem, Since: since})
 	}

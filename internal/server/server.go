@@ -21,11 +21,9 @@ import (
 	"github.com/superinstance/keeper/internal/backup"
 	"github.com/superinstance/keeper/internal/ca"
 	"github.com/superinstance/keeper/internal/exception"
-	"github.com/superinstance/keeper/internal/exchange"
+	"github.com/superinstance/keeper/internal/figures"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
-	"github.com/superinstance/keeper/internal/proxy"
-	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/secret"
 	"github.com/superinstance/keeper/internal/source"
 	"github.com/superinstance/keeper/internal/store"
@@ -42,10 +40,10 @@ const (
 
 // Server is a running keeper. It is safe for concurrent use.
 type Server struct {
-	config    Config
-	catalogue *policy.Catalogue
-	admin     secret.Value
-	imported  []string
+	config   Config // that keeper was started with; what can change since is in current
+	current  atomic.Pointer[generation]
+	admin    secret.Value
+	imported []string
 
 	db         *sqlite.DB
 	rows       *anchor.Store
@@ -54,10 +52,12 @@ type Server struct {
 	ca         *ca.Authority
 	exceptions *exception.List
 	auth       *auth.Authority
-	trust      *exchange.Trust
+	failures   *auth.Failures
+	spool      string      // folder
+	first      *generation // until it begins
+	dashboard  openedDashboard
+	figures    *figures.Figures
 	telemetry  *telemetry.Telemetry
-	proxy      *proxy.Proxy
-	api        *api.API
 	out        outlets
 	specs      []source.Spec
 	sources    *source.Set // nil where nothing comes from one
@@ -66,6 +66,8 @@ type Server struct {
 	closers   []func(context.Context) error
 	listeners []*listener
 	failed    chan error
+
+	reloading sync.Mutex // held while settings are taken over
 
 	stopping atomic.Bool
 	broken   atomic.Bool // a listener has
@@ -95,7 +97,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openTrust, s.openHandlers, s.listen, s.openOutlets, s.openSources,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.listen, s.openOutlets, s.openSources,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -120,18 +122,9 @@ func (s *Server) start(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) openCatalogue(context.Context) error {
-	catalogue, err := Catalogue(s.config.Providers, s.config.ProviderURLs)
-	if err != nil {
-		return err
-	}
-	for provider := range s.config.ProviderListen {
-		if _, known := catalogue.Provider(provider); !known {
-			return fmt.Errorf("a listener is asked for provider %q, which is not in the catalogue; `keeper providers` lists the known ones", provider)
-		}
-	}
-	s.catalogue = catalogue
-	return nil
+func (s *Server) openCatalogue(context.Context) (err error) {
+	s.first, err = s.prepare(s.config)
+	return err
 }
 
 func (s *Server) openStore(ctx context.Context) error {
@@ -171,7 +164,7 @@ func (s *Server) openVault(ctx context.Context) error {
 	}
 	v, err := vault.Open(ctx, vault.Config{
 		Store: s.rows, Key: key, Log: s.log, Logger: s.config.Logger,
-		Catalogue: func() *policy.Catalogue { return s.catalogue }, Issuers: issuers(s.catalogue),
+		Catalogue: s.Catalogue, Issuers: issuersNow{s},
 	})
 	if err != nil {
 		return err
@@ -188,7 +181,7 @@ func (s *Server) openVault(ctx context.Context) error {
 		return err
 	}
 	var names []string
-	for _, p := range s.catalogue.Providers() {
+	for _, p := range s.Catalogue().Providers() {
 		names = append(names, p.Name)
 	}
 	if s.imported, err = v.ImportEnv(ctx, s.config.Imports, names); err != nil {
@@ -199,7 +192,7 @@ func (s *Server) openVault(ctx context.Context) error {
 
 // issuers is the way to those who exchange credentials for tokens: to public
 // addresses, and to those that the operator named.
-func issuers(catalogue *policy.Catalogue) http.RoundTripper {
+func issuers(catalogue *policy.Catalogue) *http.Transport {
 	return &http.Transport{
 		DialContext:            netguard.New(catalogue.OperatorNamed()).DialContext,
 		ForceAttemptHTTP2:      true,
@@ -264,13 +257,26 @@ func (s *Server) openAuth(ctx context.Context) (err error) {
 	return nil
 }
 
-// openTrust watches the issuers until keeper stops.
-func (s *Server) openTrust(context.Context) (err error) {
-	s.trust, err = exchange.Open(exchange.Config{Issuers: s.config.Trust, Logger: s.config.Logger})
-	if err != nil {
+func (s *Server) openHandlers(context.Context) (err error) {
+	if s.spool, err = emptySpool(s.config.DataDir); err != nil {
 		return err
 	}
-	s.inBackground(s.trust.Watch)
+	s.limitFailures(s.config.AuthFailuresPerSecond)
+	if s.dashboard, err = s.openDashboard(); err != nil {
+		return err
+	}
+	s.figures = s.openFigures()
+	if err := s.openTelemetry(); err != nil {
+		return err
+	}
+	if err := s.serveWith(s.first, nil); err != nil {
+		return err
+	}
+	s.begin(s.first)
+	s.closers = append(s.closers, func(context.Context) error {
+		s.now().unwatch()
+		return nil
+	})
 	return nil
 }
 
@@ -284,54 +290,6 @@ func (s *Server) inBackground(work func(context.Context)) {
 		done.Wait()
 		return nil
 	})
-}
-
-func (s *Server) openHandlers(context.Context) error {
-	found, err := scanner.New(scanner.Config{
-		Matchers:   []scanner.Matcher{s.vault, vault.NewMatcher("vault:keeper", s.admin)},
-		Actions:    s.config.ScanActions,
-		Rules:      s.config.ScanRules,
-		Exceptions: s.exceptions,
-	})
-	if err != nil {
-		return fmt.Errorf("starting the scanner: %w", err)
-	}
-	spool, err := emptySpool(s.config.DataDir)
-	if err != nil {
-		return err
-	}
-	failures := auth.NewFailures(s.config.AuthFailuresPerSecond, nil)
-	current := func() *policy.Catalogue { return s.catalogue }
-	var authority proxy.Authority
-	if !s.config.Forward.Off {
-		authority = s.ca
-	}
-	if err := s.openTelemetry(found); err != nil {
-		return err
-	}
-	s.proxy, err = proxy.New(proxy.Config{
-		Authority: authority,
-		Auth:      s.auth, Failures: failures, Catalogue: current, Scanner: found, Vault: s.vault, Audit: s.log,
-		MaxBodyBytes: s.config.MaxBodyBytes, MaxMessageBytes: s.config.MaxMessageBytes, IdlePing: s.config.IdlePing, SpoolDir: spool,
-		ResponseHeaderTimeout: s.config.ResponseHeaderTimeout, Docs: s.docs(found), Logger: s.config.Logger,
-		Telemetry: s.telemetry, AccessLog: s.config.AccessLog,
-	})
-	if err != nil {
-		return err
-	}
-	d, err := s.openDashboard()
-	if err != nil {
-		return err
-	}
-	s.api, err = api.New(api.Config{
-		Figures: s.openFigures(), Sessions: d.sessions, Dashboard: d.files, SignIns: d.signIns, URL: d.url, TLS: s.config.TLS.EndsBefore,
-		Auth: s.auth, Failures: failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: s.trust,
-		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Check: s.checkCredential, Others: s.describeProxy, Docs: s.docs(found), Archive: s.archiveNow(), Backup: s.backup, Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: s.config.AllowedOrigins,
-		Registration: s.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
-		Telemetry: s.telemetry, Alive: s.alive, Profiles: s.config.AdminAddr != "",
-		LiveTokens: func(ctx context.Context) (int, error) { return s.db.LiveTokens(ctx, time.Now()) },
-	})
-	return err
 }
 
 // emptySpool returns the folder for large bodies, without those that an
@@ -373,14 +331,16 @@ func (s *Server) Stop(ctx context.Context) error {
 
 // quiesce returns when no call is left, and says how it came about.
 func (s *Server) quiesce(ctx context.Context) (reason string) {
-	grace, cancel := context.WithTimeout(ctx, s.config.StopTimeout)
+	s.reloading.Lock() // and never again
+	grace, cancel := context.WithTimeout(ctx, s.now().config.StopTimeout)
 	defer cancel()
 	var idle sync.WaitGroup
 	for _, l := range s.listeners {
 		idle.Go(func() { _ = l.http.Shutdown(grace) }) // its error is grace's, which is looked at below
 	}
-	s.api.Stop()
-	s.proxy.Stop(grace)
+	last := s.now()
+	last.api.Stop()
+	last.proxy.Stop(grace)
 	idle.Wait()
 	if grace.Err() == nil {
 		return "asked to stop"
@@ -427,4 +387,9 @@ func (s *Server) OwnTLS() bool { return s.config.TLS.OwnCA }
 func (s *Server) Imported() []string { return slices.Clone(s.imported) }
 
 // Catalogue is the providers in force.
-func (s *Server) Catalogue() *policy.Catalogue { return s.catalogue }
+func (s *Server) Catalogue() *policy.Catalogue {
+	if now := s.now(); now != nil {
+		return now.catalogue
+	}
+	return s.first.catalogue // keeper is starting
+}

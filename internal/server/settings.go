@@ -41,6 +41,7 @@ func (c Config) settings() map[string]any {
 		"checkpoints": []int64{int64(c.Audit.CheckpointEntries), int64(c.Audit.CheckpointInterval)},
 		"witnesses":   [][]string{c.Audit.WitnessFiles, c.Audit.WitnessURLs},
 		"sinks":       sinks, "retention": c.Audit.Retention,
+		"logLevel": c.LogLevel.String(), "logFormat": c.LogFormat, "data": c.DataDir,
 		"secrets": c.Secrets, "sources": []any{c.Sources.OpenBao, c.Sources.Exec},
 	}
 }
@@ -55,13 +56,12 @@ func (s *Server) recordSettings(ctx context.Context) (digest string, err error) 
 	var all []audit.Setting
 	var together strings.Builder
 	changed := false
-	values := s.config.settings()
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		b, err := json.Marshal(values[name])
-		if err != nil {
-			return "", fmt.Errorf("recording the setting %s: %w", name, err)
-		}
-		one := audit.Setting{Name: name, Before: before[name], After: digestOf(b)}
+	digests, err := s.config.digests()
+	if err != nil {
+		return "", err
+	}
+	for _, name := range slices.Sorted(maps.Keys(digests)) {
+		one := audit.Setting{Name: name, Before: before[name], After: digests[name]}
 		changed = changed || one.Before != one.After
 		all = append(all, one)
 		fmt.Fprintln(&together, name, one.After)
@@ -80,13 +80,22 @@ func digestOf(b []byte) string {
 
 // settingsBefore are the digests of the settings that were recorded last.
 func (s *Server) settingsBefore(ctx context.Context) (map[string]string, error) {
-	page, err := s.log.Entries(ctx, store.AuditFilter{Event: "config.changed", Limit: 1})
 	before := map[string]string{}
-	if err != nil || len(page.Entries) == 0 {
-		return before, err
+	var newest store.AuditEntry
+	for _, event := range []string{"config.changed", "config.reloaded"} {
+		page, err := s.log.Entries(ctx, store.AuditFilter{Event: event, Limit: 1})
+		if err != nil {
+			return nil, err
+		}
+		if len(page.Entries) > 0 && page.Entries[0].Seq > newest.Seq {
+			newest = page.Entries[0]
+		}
 	}
-	var last audit.ConfigChanged
-	if err := json.Unmarshal(page.Entries[0].Details, &last); err != nil {
+	if newest.Seq == 0 {
+		return before, nil
+	}
+	var last audit.ConfigChanged // of which the other has the fields, too
+	if err := json.Unmarshal(newest.Details, &last); err != nil {
 		return nil, err
 	}
 	for _, one := range last.Settings {

@@ -71,7 +71,7 @@ func (s *Server) authorityNames() ([]string, error) {
 	if !s.config.Forward.Closed {
 		return nil, nil
 	}
-	names, closed := s.catalogue.ConstrainedHosts()
+	names, closed := s.Catalogue().ConstrainedHosts()
 	if !closed {
 		return nil, errors.New(`forward.closed: a provider has every host ("*"), so that the certificate authority cannot be good for some alone; leave one out`)
 	}
@@ -80,34 +80,41 @@ func (s *Server) authorityNames() ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// tlsConfig returns nil where a listener speaks no TLS.
-func (s *Server) tlsConfig(use string) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	switch c := s.config.TLS; {
-	case c.CertFile != "":
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("loading the certificate of tls.certFile and tls.keyFile: %w", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	case s.config.isSecured(use):
-		return s.ownTLS()
-	default:
+// load reads the certificate of CertFile and KeyFile; nil where none is named.
+func (t TLS) load() (*tls.Certificate, error) {
+	if t.CertFile == "" {
 		return nil, nil
 	}
-	return config, nil
+	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("loading the certificate of tls.certFile and tls.keyFile: %w", err)
+	}
+	return &pair, nil
 }
 
-// ownTLS is TLS under keeper's own names, by its own authority.
-func (s *Server) ownTLS() (*tls.Config, error) {
-	names := s.config.certificateNames()
-	if _, err := s.ca.Certificate(names...); err != nil {
+// tlsConfig returns nil where a listener speaks no TLS. Which certificate it shows is
+// asked for at each handshake: another one may be in force.
+func (s *Server) tlsConfig(use string) (*tls.Config, error) {
+	if !s.config.isSecured(use) {
+		return nil, nil
+	}
+	if _, err := s.certificate(); err != nil {
 		return nil, err
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.ca.Certificate(names...) },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
 	}, nil
+}
+
+// certificate is the one in force: that of tls.certFile, or one under keeper's own names
+// by its own authority.
+func (s *Server) certificate() (*tls.Certificate, error) {
+	now := s.now()
+	if now.certificate != nil {
+		return now.certificate, nil
+	}
+	return s.ca.Certificate(now.config.certificateNames()...)
 }
 
 // certificateNames are the names under which agents may reach keeper.

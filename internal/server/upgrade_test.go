@@ -56,10 +56,10 @@ func upgrades(t *testing.T, version int64) {
 		accept = true
 	}
 	up := keepertest.Start(t, keepertest.At(k.Provider()), keepertest.Configured(func(c *server.Config) { c.DataDir, c.AcceptStore = k.DataDir(), accept }))
-	if got := up.Call(t, http.MethodPost, "openai", "/v1/chat/completions", alive, chat); got.Status != http.StatusOK {
+	if got := up.Call(t, http.MethodPost, "openai", chatPath, alive, chat); got.Status != http.StatusOK {
 		t.Errorf("call with a token of before: got %d %s, want 200", got.Status, got.Body)
 	}
-	if got := up.Call(t, http.MethodPost, "openai", "/v1/chat/completions", dead, chat); got.Status != http.StatusUnauthorized {
+	if got := up.Call(t, http.MethodPost, "openai", chatPath, dead, chat); got.Status != http.StatusUnauthorized {
 		t.Errorf("call with a token that was revoked before: got %d, want 401", got.Status)
 	}
 	after, err := sqlite.Schema(t.Context(), k.DataDir())

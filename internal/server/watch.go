@@ -12,10 +12,12 @@ import (
 	"github.com/superinstance/keeper/internal/telemetry"
 )
 
-func (s *Server) openTelemetry(found *scanner.Scanner) (err error) {
+func (s *Server) openTelemetry() (err error) {
 	s.telemetry, err = telemetry.New(telemetry.Config{
-		Knows:  func(provider string) bool { _, known := s.catalogue.Provider(provider); return known },
-		Clean:  func(text string) bool { return !slices.ContainsFunc(found.Scan([]byte(text), "header"), telling) },
+		Knows: func(provider string) bool { _, known := s.Catalogue().Provider(provider); return known },
+		Clean: func(text string) bool {
+			return !slices.ContainsFunc(s.now().scanner.Scan([]byte(text), "header"), telling)
+		},
 		Traces: s.config.Traces, Version: s.config.Version, Logger: s.config.Logger,
 	})
 	if err != nil {
@@ -37,7 +39,7 @@ func (s *Server) alive(ctx context.Context) error {
 	}
 	passed := make(chan struct{})
 	go func() {
-		s.proxy.Breathe()
+		s.now().proxy.Breathe()
 		_, _ = s.auth.Agent("") // there is none: what counts is that it answers
 		close(passed)
 	}()
@@ -56,10 +58,10 @@ var (
 
 // drain waits until those who send calls here should know that they must not.
 func (s *Server) drain(ctx context.Context) {
-	if s.config.DrainDelay <= 0 || s.broken.Load() {
+	if s.now().config.DrainDelay <= 0 || s.broken.Load() {
 		return
 	}
-	over := time.NewTimer(s.config.DrainDelay)
+	over := time.NewTimer(s.now().config.DrainDelay)
 	defer over.Stop()
 	select {
 	case <-over.C:

@@ -118,6 +118,12 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 	return s, nil
 }
 
+// Check says what is wrong with a Config, as Open does, and opens nothing.
+func Check(c Config) error {
+	_, err := check(c.withDefaults())
+	return err
+}
+
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/superinstance/keeper/internal/api"
+	"github.com/superinstance/keeper/internal/auth"
+	"github.com/superinstance/keeper/internal/exchange"
+	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/proxy"
+	"github.com/superinstance/keeper/internal/scanner"
+	"github.com/superinstance/keeper/internal/vault"
+)
+
+// generation is all that a reload puts another in the place of, at once: a call that
+// began with one ends with it. It is immutable.
+type generation struct {
+	config      Config
+	catalogue   *policy.Catalogue
+	issuers     *http.Transport // to those who exchange credentials for tokens
+	trust       *exchange.Trust
+	certificate *tls.Certificate // of tls.certFile; nil: keeper's own
+	scanner     *scanner.Scanner
+	proxy       *proxy.Proxy
+	api         *api.API
+
+	unwatch func() // ends the watch over trust
+}
+
+// now is the generation that new calls get.
+func (s *Server) now() *generation { return s.current.Load() }
+
+// prepare makes what of a generation needs nothing but the configuration.
+func (s *Server) prepare(c Config) (g *generation, err error) {
+	g = &generation{config: c, unwatch: func() {}}
+	if g.catalogue, err = Catalogue(c.Providers, c.ProviderURLs); err != nil {
+		return nil, err
+	}
+	for provider := range c.ProviderListen {
+		if _, known := g.catalogue.Provider(provider); !known {
+			return nil, fmt.Errorf("a listener is asked for provider %q, which is not in the catalogue; `keeper providers` lists the known ones", provider)
+		}
+	}
+	g.issuers = issuers(g.catalogue)
+	if g.certificate, err = c.TLS.load(); err != nil {
+		return nil, err
+	}
+	g.trust, err = exchange.Open(exchange.Config{Issuers: c.Trust, Logger: s.config.Logger})
+	return g, err
+}
+
+// serveWith gives a generation its ways in, which take over from those of before; nil:
+// there are none.
+func (s *Server) serveWith(g, before *generation) error {
+	found, err := scanner.New(scanner.Config{
+		Matchers:   []scanner.Matcher{s.vault, vault.NewMatcher("vault:keeper", s.admin)},
+		Actions:    g.config.ScanActions,
+		Rules:      g.config.ScanRules,
+		Exceptions: s.exceptions,
+	})
+	if err != nil {
+		return fmt.Errorf("starting the scanner: %w", err)
+	}
+	g.scanner = found
+	current := func() *policy.Catalogue { return g.catalogue }
+	var authority proxy.Authority
+	if !s.config.Forward.Off {
+		authority = s.ca
+	}
+	ways := proxy.Config{
+		Authority: authority,
+		Auth:      s.auth, Failures: s.failures, Catalogue: current, Scanner: found, Vault: s.vault, Audit: s.log,
+		MaxBodyBytes: g.config.MaxBodyBytes, MaxMessageBytes: g.config.MaxMessageBytes, IdlePing: g.config.IdlePing, SpoolDir: s.spool,
+		ResponseHeaderTimeout: g.config.ResponseHeaderTimeout, Docs: s.docs(found), Logger: s.config.Logger,
+		Telemetry: s.telemetry, AccessLog: g.config.AccessLog,
+	}
+	routes := api.Config{
+		Figures: s.figures, Sessions: s.dashboard.sessions, Dashboard: s.dashboard.files, SignIns: s.dashboard.signIns, URL: s.dashboard.url, TLS: g.config.TLS.EndsBefore,
+		Auth: s.auth, Failures: s.failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: g.trust,
+		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Check: s.checkCredential, Others: s.describeProxy, Docs: s.docs(found), Archive: s.archiveNow(g.config), Backup: s.backup, Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: g.config.AllowedOrigins,
+		Registration: g.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
+		Telemetry: s.telemetry, Alive: s.alive, Profiles: s.config.AdminAddr != "",
+		LiveTokens: func(ctx context.Context) (int, error) { return s.db.LiveTokens(ctx, time.Now()) },
+	}
+	if s.config.Reread != nil {
+		routes.Reload = s.Reload
+	}
+	if before != nil {
+		ways.Succeeds, routes.Succeeds = before.proxy, before.api
+	}
+	if g.proxy, err = proxy.New(ways); err != nil {
+		return err
+	}
+	g.api, err = api.New(routes)
+	return err
+}
+
+// begin makes a generation the one that new calls get. It watches the issuers until the
+// next one, or keeper's stop.
+func (s *Server) begin(g *generation) {
+	watching, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { g.trust.Watch(watching) })
+	g.unwatch = func() { stop(); done.Wait() }
+	g.api.TakeOver()
+	before := s.current.Swap(g)
+	if before == nil {
+		return
+	}
+	before.unwatch()
+	before.proxy.Retire()
+	before.issuers.CloseIdleConnections()
+}
+
+// issuersNow is the way to those who exchange credentials for tokens, as the generation
+// in force has it.
+type issuersNow struct{ *Server }
+
+// RoundTrip implements http.RoundTripper.
+func (i issuersNow) RoundTrip(r *http.Request) (*http.Response, error) {
+	return i.now().issuers.RoundTrip(r)
+}
+
+// limitFailures is apart from the generations: what was counted counts on.
+func (s *Server) limitFailures(perSecond int) {
+	if s.failures == nil {
+		s.failures = auth.NewFailures(perSecond, nil)
+		return
+	}
+	s.failures.Limit(perSecond)
+}
