@@ -4,14 +4,117 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 func newKey(a *app) *cobra.Command {
-	return group("key", "Rotate keeper's own keys", "  keeper key rotate signing",
+	return group("key", "Show and rotate keeper's own keys", "  keeper key ls\n  keeper key rotate signing",
+		newKeyList(a),
 		group("rotate", "Put a new key in the place of one of keeper's own", "  keeper key rotate signing\n  keeper key rotate vault",
-			newKeyRotateSigning(a), newKeyRotateVault(a)))
+			newKeyRotateSigning(a), newKeyRotateVault(a), newKeyRotateCA(a), newKeyRotateAdmin(a)))
+}
+
+// keyInfo is a key as keeper's routes show it.
+type keyInfo struct {
+	Purpose   string    `json:"purpose"`
+	ID        string    `json:"id"`
+	State     string    `json:"state"`
+	CreatedAt time.Time `json:"createdAt"`
+	Since     time.Time `json:"since"`
+}
+
+func newKeyList(a *app) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List keeper's own keys, with their ages",
+		Long: `List keeper's own keys, with their ages, never what they are: those that sign
+tokens, that wrap the secrets, that sign the audit log, the certificate authority's,
+those of keyed hashes, and the admin token, where keeper made it.`,
+		Example: "  keeper key ls\n  keeper key ls --all --json",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Keys []keyInfo `json:"keys"`
+			}
+			if _, err := c.call(cmd.Context(), http.MethodGet, "/keys", nil, &answer); err != nil {
+				return err
+			}
+			keys := slices.DeleteFunc(answer.Keys, func(k keyInfo) bool { return !all && k.State == "retired" })
+			return a.show(map[string]any{"keys": keys}, func() error {
+				var rows [][]any
+				for _, k := range keys {
+					rows = append(rows, []any{k.Purpose, k.State, ageOf(time.Since(k.CreatedAt)), k.CreatedAt, k.ID})
+				}
+				return a.table([]column{{name: "PURPOSE"}, {name: "STATE"}, {name: "AGE"}, {name: "CREATED"}, {name: "ID", whole: true}}, rows)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "show retired keys, too")
+	return cmd
+}
+
+// ageOf is a time span as people say it.
+func ageOf(d time.Duration) string {
+	switch {
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func newKeyRotateCA(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "ca",
+		Short: "Have another certificate authority issue, in two steps",
+		Long: `Have another certificate authority issue, in two steps. The first makes the next
+one, and puts its certificate beside the current one in /ca.pem, which clients fetch
+again. The second, once they have, has the next one issue; the last one stays in
+/ca.pem until the rotation after that. No client that trusts both is refused at any
+time.`,
+		Example: "  keeper key rotate ca\n  keeper ca --out keeper-ca.pem\n  keeper key rotate ca",
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateSaying(cmd, "ca") },
+	}
+}
+
+func newKeyRotateAdmin(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "admin",
+		Short: "Put a new admin token in its file; the last one is good for an hour",
+		Long: `Put a new admin token in its file, admin.token in the data folder. The last one is
+good for an hour more, or until keeper is started anew. A token that was given to
+keeper by adminTokenFile is changed there: keeper reload takes it over in the same
+way.`,
+		Example: "  keeper key rotate admin",
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateSaying(cmd, "admin") },
+	}
+}
+
+// rotateSaying rotates the key of a purpose, and says what keeper says of it.
+func (a *app) rotateSaying(cmd *cobra.Command, purpose string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Message string `json:"message"`
+	}
+	raw, err := c.call(cmd.Context(), http.MethodPost, "/keys/rotate", map[string]string{"purpose": purpose}, &answer)
+	if err != nil {
+		return err
+	}
+	return a.say(raw, "%s", answer.Message)
 }
 
 func newKeyRotateSigning(a *app) *cobra.Command {

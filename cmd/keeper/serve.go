@@ -88,7 +88,12 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		if err != nil {
 			return server.Config{}, err
 		}
-		return a.settingsOf(c, slog.New(slog.DiscardHandler))
+		out, err := a.settingsOf(c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return out, err
+		}
+		out.AdminToken, err = a.adminToken(c.AdminTokenFile)
+		return out, err
 	})
 	if err != nil {
 		return err

@@ -94,7 +94,12 @@ type Config struct {
 	Docs func(r *http.Request) string
 	// Authority is the certificate, in PEM, that clients trust where keeper is their
 	// proxy.
-	Authority []byte
+	Authority func() []byte
+	// Keys are keeper's own; RotateAuthority and RotateAdmin put another in the place of
+	// one. Nil: there are none.
+	Keys            func(ctx context.Context) ([]Key, error)
+	RotateAuthority func(ctx context.Context) (issues bool, err error)
+	RotateAdmin     func(ctx context.Context) (until time.Time, err error)
 	// Proxy says that keeper is one.
 	Proxy bool
 	// VaultKeyFile is the file that holds the vault's key; empty where the key
@@ -143,7 +148,8 @@ type API struct {
 	version    string
 	others     func(doc *huma.OpenAPI, public bool)
 	docs       func(r *http.Request) string
-	authority  []byte
+	authority  func() []byte
+	keys       ownKeys
 	proxy      bool
 	keyFile    string
 	origins    *origins
@@ -168,7 +174,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, vault: c.Vault, scanner: c.Scanner,
-		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, backup: c.Backup, reload: c.Reload, version: c.Version, others: c.Others, docs: c.Docs, authority: c.Authority, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
+		exceptions: c.Exceptions, audit: c.Audit, trust: c.Trust, ready: c.Ready, outlets: c.Outlets, sources: c.Sources, tester: c.Check, archive: c.Archive, backup: c.Backup, reload: c.Reload, version: c.Version, others: c.Others, docs: c.Docs, authority: c.Authority, keys: ownKeys{c.Keys, c.RotateAuthority, c.RotateAdmin}, proxy: c.Proxy, keyFile: c.VaultKeyFile, origins: allowed, logger: c.Logger, now: c.Now,
 		figures: c.Figures, sessions: c.Sessions, dashboard: c.Dashboard, signIns: c.SignIns, url: c.URL, tls: c.TLS || c.URL != nil && c.URL.Scheme == "https", sameOrigin: http.NewCrossOriginProtection(),
 		stop: &stop{stopping: make(chan struct{})},
 	}
@@ -180,6 +186,9 @@ func New(c Config) (*API, error) {
 	}
 	if a.sources == nil {
 		a.sources = func() []Source { return nil }
+	}
+	if a.authority == nil {
+		a.authority = func() []byte { return nil }
 	}
 	if a.docs == nil {
 		a.docs = func(*http.Request) string { return errorPages }

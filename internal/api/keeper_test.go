@@ -159,7 +159,7 @@ func (k *keeper) serve(c settings, held *vault.Vault, found *scanner.Scanner, ke
 	a, err := api.New(api.Config{
 		Figures: k.figures, Sessions: sessions, TLS: c.tls, SignIns: c.signIns, Dashboard: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the dashboard") }),
 		Auth: k.auth, Failures: auth.NewFailures(c.failures, c.now), Catalogue: c.catalogue, Vault: held,
-		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Alive: c.alive, Version: "9.9.9", VaultKeyFile: keyFile, Authority: []byte("the certificate"),
+		Scanner: found, Exceptions: k.exceptions, Audit: k.audit, Ready: c.ready, Alive: c.alive, Version: "9.9.9", VaultKeyFile: keyFile, Authority: func() []byte { return []byte("the certificate") },
 		AllowedOrigins: c.origins, Trust: c.trust, Registration: c.registration, Logger: logger, Now: c.now,
 	})
 	must(k.t, err)

@@ -52,7 +52,8 @@ func (s *surface) routes() error {
 	handle(s, route{id: "listSecrets", method: get, path: root + "/vault", summary: "List the secrets, never their values", needs: read}, s.secrets)
 	handle(s, route{id: "setSecret", method: post, path: root + "/vault", summary: "Set or rotate a secret", needs: write, about: aboutSet}, s.setSecret)
 	handle(s, route{id: "deleteSecret", method: remove, path: root + "/vault/{provider}", summary: "Delete one or all of a provider's secrets", needs: write, codes: []string{"not_found"}}, s.deleteSecret)
-	handle(s, route{id: "rotateKey", method: post, path: root + "/keys/rotate", summary: "Rotate the signing key or the vault's key", needs: everything}, s.rotateKey)
+	handle(s, route{id: "rotateKey", method: post, path: root + "/keys/rotate", summary: "Rotate one of keeper's own keys", needs: everything}, s.rotateKey)
+	handle(s, route{id: "listKeys", method: get, path: root + "/keys", summary: "List keeper's own keys, never what they are", needs: read}, s.listKeys)
 
 	handle(s, route{id: "audit", method: get, path: root + "/audit", summary: "Read the audit log", needs: scope.Keeper(scope.Audit)}, s.entries)
 	handle(s, route{id: "auditFacets", method: get, path: root + "/audit/facets", summary: "What the newest entries that match are of", needs: scope.Keeper(scope.Audit)}, s.facets)
@@ -88,7 +89,7 @@ func (s *surface) describeAll(context.Context, *struct{}) (*raw, error) {
 }
 
 func (s *surface) certificate(context.Context, *struct{}) (*raw, error) {
-	return &raw{"application/x-pem-file", s.authority}, nil
+	return &raw{"application/x-pem-file", s.authority()}, nil
 }
 
 // done is the answer of a route that has nothing to show.

@@ -292,11 +292,13 @@ type TokenRevoked struct {
 
 func (e TokenRevoked) describe() facts { return facts{"token.revoked", e.Agent, "", RiskWarning} }
 
-// KeyRotated is the rotation of one of keeper's own keys: Purpose is "signing"
-// or "vault".
+// KeyRotated is the rotation of one of keeper's own keys: Purpose is "signing",
+// "vault", "ca" or "admin". Stage is "announced" where the key that is named is trusted
+// from now on and does not sign yet.
 type KeyRotated struct {
 	Purpose string `json:"purpose"`
 	KeyID   string `json:"keyId"`
+	Stage   string `json:"stage,omitempty"`
 }
 
 func (e KeyRotated) describe() facts { return facts{"vault.modified", "", "", RiskWarning} }

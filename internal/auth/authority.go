@@ -116,7 +116,7 @@ type Authority struct {
 	journal      Journal
 	entry        atomic.Pointer[entry]
 	pendingLimit int
-	admin        adminToken
+	admins       atomic.Pointer[[]adminToken]
 	now          func() time.Time
 	logger       *slog.Logger
 
@@ -159,10 +159,6 @@ func newAuthority(c Config) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	admin, err := newAdminToken(c.AdminToken)
-	if err != nil {
-		return nil, err
-	}
 	remembered, err := otter.New(&otter.Options[[sha256.Size]byte, *verified]{MaximumSize: verifiedLimit})
 	if err != nil {
 		return nil, fmt.Errorf("making the cache of verified tokens: %w", err)
@@ -170,8 +166,11 @@ func newAuthority(c Config) (*Authority, error) {
 	a := &Authority{
 		store: c.Store, keyring: c.Keys, journal: c.Journal,
 		pendingLimit: c.PendingLimit,
-		admin:        admin, now: c.Now, logger: c.Logger, remembered: remembered,
+		now:          c.Now, logger: c.Logger, remembered: remembered,
 		stop: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if err := a.SetAdmins(AdminToken{Value: c.AdminToken}); err != nil {
+		return nil, err
 	}
 	a.entry.Store(&entry{registration, c.DefaultScopes})
 	a.fillDefaults()

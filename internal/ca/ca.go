@@ -45,6 +45,9 @@ type Config struct {
 	// File is where the certificate is, in PEM, for others to read. One that is not
 	// as Key and Only say is replaced.
 	File string
+	// Also are further keys whose certificates are in File, behind Key's, so that
+	// clients trust them: of the authority that will be, or that was before.
+	Also []crypto.Signer
 	// Only, where it is not nil, are the names for which the authority is good
 	// (RFC 5280, 4.2.1.10): host names, each with all below it, and addresses.
 	Only []string
@@ -55,6 +58,7 @@ type Config struct {
 // Authority issues certificates. It is safe for concurrent use.
 type Authority struct {
 	cert   *x509.Certificate
+	also   []*x509.Certificate
 	key    crypto.Signer
 	leaf   *ecdsa.PrivateKey // of all leaves
 	leaves *otter.Cache[string, *tls.Certificate]
@@ -78,20 +82,55 @@ func Open(c Config) (*Authority, error) {
 	if a.leaves, err = otter.New(&otter.Options[string, *tls.Certificate]{MaximumSize: mostLeaves}); err != nil {
 		return nil, fmt.Errorf("making room for certificates: %w", err)
 	}
-	wanted, err := a.template(c.Only)
+	return a, a.certify(c)
+}
+
+// certify finds the certificates of the keys in the file, or makes them.
+func (a *Authority) certify(c Config) error {
+	found, err := read(c.File)
+	if err != nil {
+		return err
+	}
+	var all []*x509.Certificate
+	for _, key := range append([]crypto.Signer{c.Key}, c.Also...) {
+		cert, err := a.certificateOf(key, found, c.Only)
+		if err != nil {
+			return err
+		}
+		all = append(all, cert)
+	}
+	a.cert, a.also = all[0], all[1:]
+	if slices.EqualFunc(all, found, (*x509.Certificate).Equal) {
+		return nil
+	}
+	return write(c.File, a.PEM())
+}
+
+// certificateOf is the one of a key that was found and does, or a new one.
+func (a *Authority) certificateOf(key crypto.Signer, found []*x509.Certificate, only []string) (*x509.Certificate, error) {
+	wanted, err := a.template(key, only)
 	if err != nil {
 		return nil, err
 	}
-	if a.cert, err = read(c.File); err != nil {
-		return nil, err
+	for _, cert := range found {
+		if a.serves(cert, key, wanted) {
+			return cert, nil
+		}
 	}
-	if a.cert != nil && a.serves(wanted) {
-		return a, nil
+	der, err := x509.CreateCertificate(rand.Reader, wanted, wanted, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate authority: %w", err)
 	}
-	return a, a.make(wanted, c.File)
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("making the certificate authority: %w", err)
+	}
+	return cert, nil
 }
 
-func read(file string) (*x509.Certificate, error) {
+// read are the certificates in the file, up to what is none: it is made anew from the
+// keys.
+func read(file string) (all []*x509.Certificate, err error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -99,29 +138,31 @@ func read(file string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate authority: %w", err)
 	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, nil
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return all, nil
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return all, nil
+		}
+		all = append(all, cert)
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, nil // it is made anew from the key
-	}
-	return cert, nil
 }
 
-// serves reports whether the certificate that was read is of this key, says what
-// wanted does, and has a while to go.
-func (a *Authority) serves(wanted *x509.Certificate) bool {
-	public, ok := a.key.Public().(*ecdsa.PublicKey)
-	return ok && public.Equal(a.cert.PublicKey) && a.now().Before(a.cert.NotAfter.Add(-renewal)) &&
-		a.cert.CheckSignatureFrom(a.cert) == nil && a.cert.PermittedDNSDomainsCritical == wanted.PermittedDNSDomainsCritical &&
-		slices.Equal(a.cert.PermittedDNSDomains, wanted.PermittedDNSDomains) &&
-		slices.EqualFunc(a.cert.PermittedIPRanges, wanted.PermittedIPRanges, func(x, y *net.IPNet) bool { return x.String() == y.String() })
+// serves reports whether a certificate is of the key, says what wanted does, and has a
+// while to go.
+func (a *Authority) serves(cert *x509.Certificate, key crypto.Signer, wanted *x509.Certificate) bool {
+	public, ok := key.Public().(*ecdsa.PublicKey)
+	return ok && public.Equal(cert.PublicKey) && a.now().Before(cert.NotAfter.Add(-renewal)) &&
+		cert.CheckSignatureFrom(cert) == nil && cert.PermittedDNSDomainsCritical == wanted.PermittedDNSDomainsCritical &&
+		slices.Equal(cert.PermittedDNSDomains, wanted.PermittedDNSDomains) &&
+		slices.EqualFunc(cert.PermittedIPRanges, wanted.PermittedIPRanges, func(x, y *net.IPNet) bool { return x.String() == y.String() })
 }
 
-func (a *Authority) template(only []string) (*x509.Certificate, error) {
-	der, err := x509.MarshalPKIXPublicKey(a.key.Public())
+func (a *Authority) template(key crypto.Signer, only []string) (*x509.Certificate, error) {
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return nil, fmt.Errorf("reading the authority's key: %w", err)
 	}
@@ -151,17 +192,6 @@ func (a *Authority) template(only []string) (*x509.Certificate, error) {
 	return t, nil
 }
 
-func (a *Authority) make(template *x509.Certificate, file string) error {
-	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
-	if err != nil {
-		return fmt.Errorf("making the certificate authority: %w", err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		return fmt.Errorf("making the certificate authority: %w", err)
-	}
-	return write(file, a.PEM())
-}
-
 // write replaces file in one step, so that nobody reads half of it.
 func write(file string, text []byte) error {
 	part, err := os.CreateTemp(filepath.Dir(file), ".ca-*")
@@ -179,9 +209,13 @@ func write(file string, text []byte) error {
 	return nil
 }
 
-// PEM is the authority's certificate, for clients to trust.
-func (a *Authority) PEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+// PEM is the authority's certificate, and those of the further keys behind it, for
+// clients to trust.
+func (a *Authority) PEM() (text []byte) {
+	for _, cert := range append([]*x509.Certificate{a.cert}, a.also...) {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	return text
 }
 
 // Covers reports whether the authority is good for a host.

@@ -24,7 +24,8 @@ type generation struct {
 	catalogue   *policy.Catalogue
 	issuers     *http.Transport // to those who exchange credentials for tokens
 	trust       *exchange.Trust
-	certificate *tls.Certificate // of tls.certFile; nil: keeper's own
+	certificate *tls.Certificate  // of tls.certFile; nil: keeper's own
+	admins      []auth.AdminToken // the newest first
 	scanner     *scanner.Scanner
 	proxy       *proxy.Proxy
 	api         *api.API
@@ -57,8 +58,12 @@ func (s *Server) prepare(c Config) (g *generation, err error) {
 // serveWith gives a generation its ways in, which take over from those of before; nil:
 // there are none.
 func (s *Server) serveWith(g, before *generation) error {
+	matchers := []scanner.Matcher{s.vault}
+	for _, admin := range g.admins {
+		matchers = append(matchers, vault.NewMatcher("vault:keeper", admin.Value))
+	}
 	found, err := scanner.New(scanner.Config{
-		Matchers:   []scanner.Matcher{s.vault, vault.NewMatcher("vault:keeper", s.admin)},
+		Matchers:   matchers,
 		Actions:    g.config.ScanActions,
 		Rules:      g.config.ScanRules,
 		Exceptions: s.exceptions,
@@ -70,7 +75,7 @@ func (s *Server) serveWith(g, before *generation) error {
 	current := func() *policy.Catalogue { return g.catalogue }
 	var authority proxy.Authority
 	if !s.config.Forward.Off {
-		authority = s.ca
+		authority = authorityNow{s}
 	}
 	ways := proxy.Config{
 		Authority: authority,
@@ -82,11 +87,12 @@ func (s *Server) serveWith(g, before *generation) error {
 	routes := api.Config{
 		Figures: s.figures, Sessions: s.dashboard.sessions, Dashboard: s.dashboard.files, SignIns: s.dashboard.signIns, URL: s.dashboard.url, TLS: g.config.TLS.EndsBefore,
 		Auth: s.auth, Failures: s.failures, Catalogue: current, Vault: s.vault, Scanner: found, Exceptions: s.exceptions, Audit: s.log, Trust: g.trust,
-		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Check: s.checkCredential, Others: s.describeProxy, Docs: s.docs(found), Archive: s.archiveNow(g.config), Backup: s.backup, Version: s.config.Version, Authority: s.ca.PEM(), Proxy: authority != nil, AllowedOrigins: g.config.AllowedOrigins,
+		Ready: s.ready, Outlets: s.outlets, Sources: s.sourceStatus, Check: s.checkCredential, Others: s.describeProxy, Docs: s.docs(found), Archive: s.archiveNow(g.config), Backup: s.backup, Version: s.config.Version, Authority: func() []byte { return s.ca.Load().PEM() }, Proxy: authority != nil, AllowedOrigins: g.config.AllowedOrigins,
 		Registration: g.config.Registration, VaultKeyFile: s.config.keyFile(), Logger: s.config.Logger,
 		Telemetry: s.telemetry, Alive: s.alive, Profiles: s.config.AdminAddr != "",
 		LiveTokens: func(ctx context.Context) (int, error) { return s.db.LiveTokens(ctx, time.Now()) },
 	}
+	routes.Keys, routes.RotateAuthority, routes.RotateAdmin = s.keys, s.rotateAuthority, s.rotateAdmin
 	if s.config.Reread != nil {
 		routes.Reload = s.Reload
 	}

@@ -16,8 +16,11 @@ import (
 // opened once for the life of the process.
 var waits = []string{"addr", "adminAddr", "providerListen", "forward", "checkpoints", "witnesses", "secrets", "sources", "logFormat", "data", "dashboard", "traces"}
 
-// certificateSetting is what a certificate is called that changed in its file.
-const certificateSetting = "tls.certificate"
+// What is called so that changed in its file.
+const (
+	certificateSetting = "tls.certificate"
+	adminSetting       = "adminToken"
+)
 
 // Reload takes over the configuration as it is now, for new calls: those under way end as
 // they began. All of it is taken over that can be, or, where any of it is wrong or the
@@ -36,12 +39,18 @@ func (s *Server) Reload(ctx context.Context) (r api.Reloaded, err error) {
 	if err != nil {
 		return api.Reloaded{}, &api.SettingsError{Err: err}
 	}
+	admin := next.AdminToken
+	next.AdminToken = s.config.AdminToken
 	g, err := s.prepare(next)
 	if err == nil {
 		err = s.checkOutlets(next.Audit)
 	}
 	if err == nil {
+		g.admins = before.admins
 		err = s.serveWith(g, before)
+	}
+	if err == nil && admin.Len() > 0 {
+		err = checkAdminToken(admin, "the admin token")
 	}
 	if err != nil {
 		return api.Reloaded{}, &api.SettingsError{Err: err}
@@ -49,13 +58,22 @@ func (s *Server) Reload(ctx context.Context) (r api.Reloaded, err error) {
 	if !sameCertificate(before, g) {
 		r.Changed = append(r.Changed, certificateSetting)
 	}
+	newAdmin := s.config.AdminToken.Len() > 0 && admin.Len() > 0 && !admin.Equal(before.admins[0].Value)
+	if newAdmin {
+		r.Changed = append(r.Changed, adminSetting)
+	}
 	if err := s.recordReload(ctx, before.config, next, r); err != nil {
 		return api.Reloaded{}, err
 	}
 	if len(r.Changed) == 0 {
 		return r, nil
 	}
-	return r, s.takeOver(context.WithoutCancel(ctx), g, r.Changed)
+	err = s.takeOver(context.WithoutCancel(ctx), g, r.Changed)
+	if newAdmin {
+		_, failed := s.replaceAdmin(admin, func() error { return nil })
+		err = errors.Join(err, failed)
+	}
+	return r, err
 }
 
 // readAgain reads the configuration, and keeps of the one in force what waits for a
@@ -103,7 +121,7 @@ func (s *Server) sameHosts(before *generation, next Config) bool {
 
 // keepStarted puts what keeper was started with in the place of what waits.
 func (c *Config) keepStarted(started Config, waiting []string) {
-	c.DataDir, c.AcceptStore, c.VaultKey, c.AdminToken, c.Imports = started.DataDir, started.AcceptStore, started.VaultKey, started.AdminToken, started.Imports
+	c.DataDir, c.AcceptStore, c.VaultKey, c.Imports = started.DataDir, started.AcceptStore, started.VaultKey, started.Imports
 	c.Addr, c.AdminAddr, c.ProviderListen, c.Forward = started.Addr, started.AdminAddr, started.ProviderListen, started.Forward
 	c.Secrets, c.Sources, c.Dashboard, c.Traces = started.Secrets, started.Sources, started.Dashboard, started.Traces
 	c.Audit.CheckpointEntries, c.Audit.CheckpointInterval = started.Audit.CheckpointEntries, started.Audit.CheckpointInterval

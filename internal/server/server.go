@@ -42,14 +42,13 @@ const (
 type Server struct {
 	config   Config // that keeper was started with; what can change since is in current
 	current  atomic.Pointer[generation]
-	admin    secret.Value
 	imported []string
 
 	db         *sqlite.DB
 	rows       *anchor.Store
 	log        *audit.Log
 	vault      *vault.Vault
-	ca         *ca.Authority
+	ca         atomic.Pointer[ca.Authority]
 	exceptions *exception.List
 	auth       *auth.Authority
 	failures   *auth.Failures
@@ -152,8 +151,9 @@ func (s *Server) openStore(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) openAdminToken(context.Context) (err error) {
-	s.admin, err = adminToken(s.config.AdminToken, s.config.DataDir)
+func (s *Server) openAdminToken(context.Context) error {
+	admin, err := adminToken(s.config.AdminToken, s.config.DataDir)
+	s.first.admins = []auth.AdminToken{{Value: admin}}
 	return err
 }
 
@@ -248,7 +248,7 @@ func (s *Server) openAuth(ctx context.Context) (err error) {
 	s.auth, err = auth.Open(ctx, auth.Config{
 		Store: s.rows, Keys: s.vault.Keyring(), Journal: s.log,
 		Registration: s.config.Registration, DefaultScopes: s.config.DefaultScopes,
-		AdminToken: s.admin, Logger: s.config.Logger,
+		AdminToken: s.first.admins[0].Value, Logger: s.config.Logger,
 	})
 	if err != nil {
 		return err
@@ -365,7 +365,7 @@ func (s *Server) close(ctx context.Context) error {
 func (s *Server) Failed() <-chan error { return s.failed }
 
 // AdminToken is the operator's bearer, which opens every management route.
-func (s *Server) AdminToken() secret.Value { return s.admin }
+func (s *Server) AdminToken() secret.Value { return s.now().admins[0].Value }
 
 // AdminTokenFile is where the admin token is kept, or "" where Config gave it.
 func (s *Server) AdminTokenFile() string {

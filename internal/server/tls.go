@@ -30,15 +30,10 @@ func (s *Server) openAuthority(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key, err := s.vault.AuthorityKey(ctx, inherited)
-	if err != nil {
+	if _, err := s.vault.AuthorityKey(ctx, inherited); err != nil {
 		return err
 	}
-	only, err := s.authorityNames()
-	if err != nil {
-		return err
-	}
-	if s.ca, err = ca.Open(ca.Config{Key: key, File: s.CAFile(), Only: only}); err != nil {
+	if err := s.showAuthority(ctx); err != nil {
 		return err
 	}
 	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -46,6 +41,36 @@ func (s *Server) openAuthority(ctx context.Context) error {
 	}
 	return nil
 }
+
+// showAuthority issues by the current key of the vault's, and has clients trust the next
+// and the previous one, too.
+func (s *Server) showAuthority(ctx context.Context) error {
+	keys, err := s.vault.AuthorityKeys(ctx)
+	if err != nil {
+		return err
+	}
+	only, err := s.authorityNames()
+	if err != nil {
+		return err
+	}
+	opened, err := ca.Open(ca.Config{Key: keys.Current, Also: keys.Also(), File: s.CAFile(), Only: only})
+	if err != nil {
+		return err
+	}
+	s.ca.Store(opened)
+	return nil
+}
+
+// authorityNow is the certificate authority as it is now.
+type authorityNow struct{ *Server }
+
+// Certificate implements proxy.Authority.
+func (a authorityNow) Certificate(names ...string) (*tls.Certificate, error) {
+	return a.ca.Load().Certificate(names...)
+}
+
+// Covers implements proxy.Authority.
+func (a authorityNow) Covers(name string) bool { return a.ca.Load().Covers(name) }
 
 // readAuthorityKey reads the key of an earlier version; it is empty where there is
 // none.
@@ -114,7 +139,7 @@ func (s *Server) certificate() (*tls.Certificate, error) {
 	if now.certificate != nil {
 		return now.certificate, nil
 	}
-	return s.ca.Certificate(now.config.certificateNames()...)
+	return s.ca.Load().Certificate(now.config.certificateNames()...)
 }
 
 // certificateNames are the names under which agents may reach keeper.

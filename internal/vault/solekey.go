@@ -18,7 +18,7 @@ func (v *Vault) hashKey(ctx context.Context, purpose, idPrefix string) (secret.V
 	return key, err
 }
 
-// soleKey opens the key of a purpose that has one, and returns it with its id. Where
+// soleKey opens the current key of a purpose that has one, and returns it with its id. Where
 // there is none, it stores what fresh makes: a row with an id and a public half, and
 // the private half. Such keys are sealed like the signing keys, so that they outlive a
 // rotation of the key-encryption key. The caller holds mu.
@@ -32,7 +32,7 @@ func (v *Vault) soleKey(ctx context.Context, purpose string, fresh func() (store
 		return "", secret.Value{}, fmt.Errorf("loading the %s key: %w", purpose, err)
 	}
 	for _, row := range rows {
-		if row.Purpose == purpose {
+		if row.Purpose == purpose && row.State == store.Current {
 			half, err := openKey(kek, row)
 			return row.ID, half, err
 		}
