@@ -81,7 +81,7 @@ one, and puts its certificate beside the current one in /ca.pem, which clients f
 again. The second, once they have, has the next one issue; the last one stays in
 /ca.pem until the rotation after that. No client that trusts both is refused at any
 time.`,
-		Example: "  keeper key rotate ca\n  keeper ca --out keeper-ca.pem\n  keeper key rotate ca",
+		Example: "  keeper key rotate ca",
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateSaying(cmd, "ca") },
 	}

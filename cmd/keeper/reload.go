@@ -15,7 +15,7 @@ is in force for new calls at once; calls and streams under way go on as they beg
 Where anything in it is wrong, nothing changes. What keeper cannot change while it
 runs is named, and waits for a start: addresses to listen on, the data folder, keeper
 as a proxy, secrets' sources, witnesses, checkpoints and the format of the log.`,
-		Example: "  keeper reload\n  kill -HUP $(pidof keeper)",
+		Example: "  keeper reload\n  keeper reload --json",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()

@@ -109,7 +109,7 @@ func TestEveryCommandHasAnExampleThatIsUnderstood(t *testing.T) {
 var sampleOperands = map[string]string{
 	"AGENT": "a", "SCOPE": "openai:chat", "PROVIDER[@LABEL]": "openai@a", "PROVIDER[:PERMISSION]": "openai", "JTI|-": "x",
 	"FINGERPRINT": "fp_" + strings.Repeat("a", 26), "FINGERPRINT|-": "fp_" + strings.Repeat("a", 26),
-	"ID": "1", "REQUEST-ID": "req_1", "OPERATION": "get", "COMMAND": "true", "DIR": ".",
+	"ID": "1", "REQUEST-ID": "req_1", "OPERATION": "get", "COMMAND": "true", "DIR": ".", "FILE": "-",
 }
 
 // sampleFlags are what some commands need beside.
@@ -121,11 +121,13 @@ var sampleFlags = map[string][]string{
 	"keeper credential-helper git":   {"--agent", "a"},
 	"keeper setup":                   {"git", "--agent", "a"},
 	"keeper token exchange":          {"--subject-token-file", "-"},
+	"keeper backup":                  {"--passphrase-file", "-"},
 }
 
 // local are the commands that ask no keeper.
 var local = []string{
 	"keeper dev", "keeper serve", "keeper demo", "keeper version", "keeper ca trust", "keeper doctor",
+	"keeper restore", "keeper migrate status",
 	"keeper providers", "keeper providers ls", "keeper providers explain",
 	"keeper completion bash", "keeper completion zsh", "keeper completion fish", "keeper completion powershell",
 }
