@@ -252,6 +252,11 @@ func walkGo(t *testing.T, want func(*ast.File) bool) []string {
 		if err != nil {
 			return err
 		}
+		if entry.IsDir() && path != "." {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil { // a tool or a test of its own
+				return filepath.SkipDir
+			}
+		}
 		if entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git" || entry.Name() == "bench" || entry.Name() == "keepertest") {
 			return filepath.SkipDir
 		}

@@ -351,7 +351,7 @@ var exportTamperings = []struct {
 	}},
 	{"a line and its record edited", func(_ *testing.T, r *rand.Rand, x *mutant) wanted {
 		p := x.place(r, 0)
-		*x.line(p) = bytes.Replace(*x.line(p), []byte("POST"), []byte("GET"), 1)
+		*x.line(p) = bytes.Replace(*x.line(p), []byte(`"event":"`), []byte(`"event":"x`), 1)
 		x.record()
 		return within(p, audit.Edited)
 	}},

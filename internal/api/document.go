@@ -52,7 +52,7 @@ func sectionOf(path string) string {
 // Codes that any route can answer with, and those that come with a guard or a body.
 var (
 	codesOfAll    = []string{"invalid_request", "cross_origin_refused", "internal_error", "audit_unavailable", "store_unavailable"}
-	codesOfTokens = []string{codeTokenMissing, "token_invalid", "token_expired", "token_revoked", "session_ended", "scope_denied", codeRateLimited, "audit_tampered", "vault_corrupt"}
+	codesOfTokens = []string{codeTokenMissing, "token_invalid", "token_expired", "token_revoked", "session_ended", "session_key_missing", "scope_denied", codeRateLimited, "audit_tampered", "vault_corrupt"}
 	codesOfGuards = map[guard][]string{holder: codesOfTokens, walkIn: codesOfTokens, proven: codesOfTokens, stranger: {codeRateLimited, "audit_tampered"}}
 	guardSentence = map[guard]string{
 		walkIn:   "A token is looked at where one is sent; without one, the route does what a stranger may ask.",

@@ -192,7 +192,7 @@ func TestAgentsListenerDescribesItsOwnRoutesAlone(t *testing.T) {
 			want = append(want, path)
 		}
 	}
-	want = append(want, "/api/v1/auth/exchange")
+	want = append(want, "/api/v1/auth/exchange", "/livez", "/readyz")
 	slices.Sort(want)
 	got := k.described(k.public)
 	if paths := slices.Sorted(maps.Keys(got.Paths)); !slices.Equal(paths, want) {

@@ -13,7 +13,7 @@ import (
 type Key struct {
 	Purpose   string    `json:"purpose" doc:"signing, vault, audit, ca, fingerprint, import, admin"`
 	ID        string    `json:"id"`
-	State     string    `json:"state" enum:"next,current,previous,retired"`
+	State     string    `json:"state" enum:"next,current,previous,retired" doc:"Whether it is used: next is published ahead of its use, and what previous has made is still taken"`
 	CreatedAt time.Time `json:"createdAt"`
 	Since     time.Time `json:"since" doc:"When it entered its state"`
 }
@@ -26,7 +26,7 @@ type ownKeys struct {
 }
 
 type keysBody struct {
-	Keys []Key `json:"keys" nullable:"false"`
+	Keys []Key `json:"keys" nullable:"false" doc:"By purpose, the one in use first"`
 }
 
 func (s *surface) listKeys(ctx context.Context, _ *struct{}) (*output[keysBody], error) {
