@@ -31,13 +31,19 @@ export function CallTable({ rows, label, without }) {
   return html`<${Table} label=${label} lines columns=${columns} rows=${rows} keyOf=${(e) => e.id} />`;
 }
 
+/** The details in one line, with who did it where that is not the agent. */
+function summary(e) {
+  const by = e.details?.by && e.details.by !== e.agentId ? `by ${e.details.by}` : "";
+  return [line(e), by].filter(Boolean).join(", ");
+}
+
 const entryColumns = (onOpen) => [
   { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
   { name: "What", kind: "main", show: (e) => html`<div class="named"><span class="row">${e.requestId
     ? html`<${StoryLink} id=${e.requestId}><strong>${eventName(e.event)}</strong><//>`
     : html`<button type="button" class="link" onClick=${() => onOpen(e)}><strong>${eventName(e.event)}</strong></button>`}
     ${e.risk > 0 && html`<${Risk} of=${e.risk} />`}</span>
-    ${line(e) && html`<span class="muted small clamp"><${Text} of=${line(e)} /></span>`}</div>` },
+    ${summary(e) && html`<span class="muted small clamp"><${Text} of=${summary(e)} /></span>`}</div>` },
   { name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} to=${href("agents", [e.agentId])} />` },
   { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
 ];
