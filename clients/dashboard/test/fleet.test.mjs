@@ -118,7 +118,7 @@ journey('the whole of it by keyboard alone', world, async (visit, variant) => {
   await knock(world, { agentId: id, agentName: 'Typed', scopes: [] });
   await visit.tabTo(page.getByRole('link', { name: /Agents/ }), 'Menu');
   await page.keyboard.press('Enter');
-  await page.getByRole('heading', { level: 1, name: 'Agents' }).waitFor();
+  await visit.row(id).waitFor();
   await page.keyboard.press('/');
   await page.keyboard.type(id);
   await visit.gone(visit.rows().nth(1));
