@@ -21,6 +21,11 @@ export function href(page, rest = [], values = {}) {
   return "#/" + [page, ...rest].map(encodeURIComponent).join("/") + query(values);
 }
 
+/** The page of an agent; of an operator, whose tests are calls too, there is none. */
+export function agentHref(id) {
+  return typeof id === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(id) ? href("agents", [id]) : undefined;
+}
+
 export function useRoute() {
   const [route, setRoute] = useState(read);
   useEffect(() => {

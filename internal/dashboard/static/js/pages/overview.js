@@ -1,7 +1,7 @@
 // What the agents do at present, and what needs a person.
 import { html, useMemo } from "../lib/html.js";
 import { api, query } from "../lib/api.js";
-import { href } from "../lib/route.js";
+import { agentHref, href } from "../lib/route.js";
 import { own } from "../lib/own.js";
 import { useLoad } from "../lib/load.js";
 import { compact, count, decimal, millis, percent } from "../lib/format.js";
@@ -103,7 +103,7 @@ export default function Overview({ route }) {
       <${Tiles} stats=${data} />
       <${Charts} stats=${data} span=${span} />
       <div class="halves">
-        <${Busiest} title="Busiest agents" rows=${agents} link=${(id) => href("agents", [id])} none="No agent called in this time" />
+        <${Busiest} title="Busiest agents" rows=${agents} link=${agentHref} none="No agent called in this time" />
         <${Busiest} title="Busiest providers" rows=${data.providers} link=${(name) => href("audit", [], { provider: name, since: data.since })} none="No provider was called in this time" />
       </div>`}<//>
   </div>`;

@@ -1,6 +1,6 @@
 // Calls and other entries of the audit log in a table; the story of each opens from it.
 import { html } from "../lib/html.js";
-import { href, read, setQuery } from "../lib/route.js";
+import { agentHref, href, read, setQuery } from "../lib/route.js";
 import { decision, eventName, line } from "../lib/events.js";
 import { Badge, Risk, Time } from "./ui.js";
 import { Table } from "./table.js";
@@ -24,7 +24,7 @@ export function CallTable({ rows, label, without }) {
   const columns = [
     { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
     { name: "Call", kind: "main", show: (e) => html`<${StoryLink} class="mono" id=${e.requestId}><${Text} of=${`${e.details.method} ${e.details.path}`} /><//>` },
-    { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} to=${href("agents", [e.agentId])} />` },
+    { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} to=${agentHref(e.agentId)} />` },
     { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
     { name: "Decision", show: (e) => { const [kind, word] = decision(e); return html`<${Badge} kind=${kind}>${word}<//>${e.details.code && html` <code class="small muted">${e.details.code}</code>`}`; } },
   ].filter((c) => !without || c.key !== without);
@@ -44,7 +44,7 @@ const entryColumns = (onOpen) => [
     : html`<button type="button" class="link" onClick=${() => onOpen(e)}><strong>${eventName(e.event)}</strong></button>`}
     ${e.risk > 0 && html`<${Risk} of=${e.risk} />`}</span>
     ${summary(e) && html`<span class="muted small clamp"><${Text} of=${summary(e)} /></span>`}</div>` },
-  { name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} to=${href("agents", [e.agentId])} />` },
+  { name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} to=${agentHref(e.agentId)} />` },
   { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
 ];
 

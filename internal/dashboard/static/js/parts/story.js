@@ -1,7 +1,7 @@
 // The story of a call, in a drawer over the page that it was opened from.
 import { html } from "../lib/html.js";
 import { api, query } from "../lib/api.js";
-import { href, setQuery } from "../lib/route.js";
+import { agentHref, href, setQuery } from "../lib/route.js";
 import { useLoad } from "../lib/load.js";
 import { useSession } from "../lib/session.js";
 import { bytes, millis, moment } from "../lib/format.js";
@@ -34,7 +34,7 @@ function Facts({ entries }) {
   return html`<dl class="facts">
     <dt>Call</dt><dd class="mono"><${Text} of=${`${d.method} ${d.host || ""}${d.path}`} /></dd>
     <dt>Provider</dt><dd><${Text} of=${decided.provider || "none"} /></dd>
-    <dt>Agent</dt><dd>${decided.agentId ? html`<a href=${href("agents", [decided.agentId])}><${Text} of=${decided.agentId} /></a>` : "proved nothing"}${d.source && html` <span class="muted">from <${Text} of=${d.source} /></span>`}</dd>
+    <dt>Agent</dt><dd>${decided.agentId ? html`<a href=${agentHref(decided.agentId)}><${Text} of=${decided.agentId} /></a>` : "proved nothing"}${d.source && html` <span class="muted">from <${Text} of=${d.source} /></span>`}</dd>
     <dt>When</dt><dd><${Time} at=${decided.timestamp} how="exact" /></dd>
     ${ended && html`<dt>Took</dt><dd>${millis(ended.details.durationMs)}</dd><dt>Sizes</dt><dd>${bytes(d.requestBytes)} asked, ${bytes(ended.details.responseBytes)} answered</dd>`}
   </dl>`;
@@ -53,7 +53,7 @@ function Told({ id, entries }) {
   const agent = entries.find((e) => e.event === "proxy.request")?.agentId;
   return html`<div class="stack">
     <div class="row">${ended && html`<${Badge} kind=${ended[0]}>${ended[1]}<//>`}<code class="break grow">${id}</code></div>
-    <div class="row"><${Copy} text=${id} label="Copy the id" />${agent && html`<${StopAgent} id=${agent} onDone=${close} />`}</div>
+    <div class="row"><${Copy} text=${id} label="Copy the id" />${agentHref(agent) && html`<${StopAgent} id=${agent} onDone=${close} />`}</div>
     <${Facts} entries=${entries} /><h3>What happened</h3><${Sentences} entries=${entries} /><${Raw} entries=${entries} />
   </div>`;
 }
