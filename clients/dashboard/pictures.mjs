@@ -95,7 +95,7 @@ test('the pictures of the documents', async () => {
     await page.waitForURL(/minRisk=1/);
     await visit.row('Secret blocked').first().waitFor();
     await take(visit, 'audit');
-    await visit.row('Secret blocked').first().getByRole('link').click();
+    await page.getByRole('link', { name: 'Secret blocked' }).first().click();
     await page.getByRole('dialog').getByText('What happened').waitFor();
     await take(visit, 'story');
     await page.keyboard.press('Escape');

@@ -34,7 +34,7 @@ journey('an agent that waits is approved, watched, read about, stopped and let i
   assert.equal((await chat(world, token)).status, 200);
   await visit.row(id).filter({ hasText: 'Call ended' }).first().waitFor();
   const { requestId } = await leak(world, token);
-  await visit.row(id).filter({ hasText: 'Secret blocked' }).getByRole('link').click();
+  await visit.row(id).getByRole('link', { name: 'Secret blocked' }).click();
   const story = page.getByRole('dialog', { name: 'The story of a call' });
   await story.getByText(requestId).first().waitFor();
   await story.getByText(/The scan of the request found github-pat in body/).waitFor();
