@@ -26,7 +26,7 @@ type ownKeys struct {
 }
 
 type keysBody struct {
-	Keys []Key `json:"keys" nullable:"false" doc:"By purpose, the one in use first"`
+	Keys []Key `json:"keys" nullable:"false" doc:"In no order"`
 }
 
 func (s *surface) listKeys(ctx context.Context, _ *struct{}) (*output[keysBody], error) {
