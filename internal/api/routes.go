@@ -52,7 +52,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "listSecrets", method: get, path: root + "/vault", summary: "List the secrets, never their values", needs: read}, s.secrets)
 	handle(s, route{id: "setSecret", method: post, path: root + "/vault", summary: "Set or rotate a secret", needs: write, about: aboutSet}, s.setSecret)
 	handle(s, route{id: "deleteSecret", method: remove, path: root + "/vault/{provider}", summary: "Delete one or all of a provider's secrets", needs: write, codes: []string{"not_found"}}, s.deleteSecret)
-	handle(s, route{id: "rotateKey", method: post, path: root + "/keys/rotate", summary: "Rotate one of keeper's own keys", needs: everything}, s.rotateKey)
+	handle(s, route{id: "rotateKey", method: post, path: root + "/keys/rotate", summary: "Rotate one of keeper's own keys", needs: everything, codes: []string{"invalid_configuration"}}, s.rotateKey)
 	handle(s, route{id: "listKeys", method: get, path: root + "/keys", summary: "List keeper's own keys, never what they are", needs: read}, s.listKeys)
 
 	handle(s, route{id: "audit", method: get, path: root + "/audit", summary: "Read the audit log", needs: scope.Keeper(scope.Audit)}, s.entries)
@@ -64,7 +64,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "auditExportProof", method: get, path: root + "/audit/export/proof", summary: "What proves an export in NDJSON without filters", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}, media: proofMedia()}, s.exportProof)
 	handle(s, route{id: "auditArchive", method: post, path: root + "/audit/archive", summary: "Move old entries to files now, as the retention says", needs: everything}, s.archiveNow)
 	handle(s, route{id: "backup", method: post, path: root + "/backup", summary: "A backup of keeper as it is now, encrypted by age", needs: everything}, s.makeBackup)
-	handle(s, route{id: "reload", method: post, path: root + "/reload", summary: "Take the configuration over as it is now", needs: everything}, s.reloadNow)
+	handle(s, route{id: "reload", method: post, path: root + "/reload", summary: "Take the configuration over as it is now", needs: everything, codes: []string{"invalid_configuration"}}, s.reloadNow)
 	handle(s, route{id: "auditCheckpoint", method: get, path: root + "/audit/checkpoint", summary: "The signed head of the audit log", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}}, s.checkpoint)
 	handle(s, route{id: "auditProof", method: get, path: root + "/audit/proof", summary: "Prove that an entry is in the log, or that the log goes on from an earlier head", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}}, s.proof)
 	handle(s, route{id: "scan", method: post, path: root + "/scan", summary: "Look for secrets in a text", needs: scope.Keeper(scope.Scan), limit: scanBodyLimit}, s.scan)

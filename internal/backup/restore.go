@@ -26,7 +26,7 @@ type Mark struct {
 	RestoredAt time.Time `json:"restoredAt"`
 }
 
-// ErrNotEmpty: the folder holds something, and nothing is overwritten.
+// ErrNotEmpty says that the folder holds something: nothing is overwritten.
 var ErrNotEmpty = errors.New("the folder is not empty")
 
 // Restore makes dir, which the caller holds and in which nothing is but what besides
