@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -46,7 +45,7 @@ func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, c *call, rec
 		c.watch.Pass(telemetry.Answer)
 		resp.Request = req
 		c.refused = p.vault.Settle(ctx, receipt, resp)
-	case certified != nil && refusesHandshake(err):
+	case p.pools.refused(ctx, p.transport, certified, req.URL, err):
 		c.refused = p.vault.Settle(ctx, receipt, nil)
 	}
 	if came.stray.Load() {
@@ -67,13 +66,6 @@ func (p *Proxy) wayTo(req *http.Request, certified *tls.Config) http.RoundTrippe
 		return p.remote
 	}
 	return p.transport
-}
-
-// refusesHandshake reports whether the provider ended the TLS handshake with an
-// alert, which it does where it does not take a client certificate.
-func refusesHandshake(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // mostInforming is how many 1xx answers one call may get.

@@ -1,15 +1,22 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"sync"
+	"syscall"
 	"time"
 )
 
 const (
 	poolIdle = 10 * time.Minute // after that a certificate's connections are given up
 	maxPools = 256
+	askAgain = time.Second // for a server that broke off to say that it was the certificate
 )
 
 // pools are the connections that are made with client certificates: one pool for
@@ -47,6 +54,46 @@ func (p *pools) transport(plain *http.Transport, certified *tls.Config) *http.Tr
 	}
 	one.used = now
 	return one.transport
+}
+
+// refused reports whether a call to u has failed with err because of its certificate. In
+// TLS 1.3 a server says so when the client's handshake is over and its request on the way,
+// so that what breaks the call may be the closed connection, before the alert is read: a
+// connection without a request hears it.
+func (p *pools) refused(ctx context.Context, plain *http.Transport, certified *tls.Config, u *url.URL, err error) bool {
+	if certified == nil || err == nil || saysSo(err) {
+		return certified != nil && saysSo(err)
+	}
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
+		return false
+	}
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	ctx, cancel := context.WithTimeout(ctx, askAgain)
+	defer cancel()
+	own := p.transport(plain, certified)
+	conn, err := own.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	config := own.TLSClientConfig.Clone()
+	if config.ServerName == "" {
+		config.ServerName = u.Hostname()
+	}
+	_, err = tls.Client(conn, config).Read(make([]byte, 1))
+	return saysSo(err)
+}
+
+// saysSo reports whether the provider ended the TLS handshake with an alert, which it
+// does where it does not take a client certificate.
+func saysSo(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // evict gives up what was not used for long, and the one that was not for the

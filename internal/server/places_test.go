@@ -12,8 +12,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -179,7 +181,14 @@ func (a *authority) issue(t *testing.T, name string) (cert, key string) {
 // certificate of this authority.
 func (a *authority) guard(t *testing.T, h http.Handler) *keepertest.Keeper {
 	t.Helper()
+	return a.guardAt(t, h, func(l net.Listener) net.Listener { return l })
+}
+
+// guardAt has the provider accept what on makes of its listener.
+func (a *authority) guardAt(t *testing.T, h http.Handler, on func(net.Listener) net.Listener) *keepertest.Keeper {
+	t.Helper()
 	server := httptest.NewUnstartedServer(h)
+	server.Listener = on(server.Listener)
 	cert, key := a.issue(t, "server")
 	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 	if err != nil {
@@ -247,6 +256,47 @@ func TestRefusedClientCertificateIsShown(t *testing.T) {
 	cert, key := theirs.issue(t, "stranger")
 	k.Store(t, "acme", "", cert+key)
 	if got := k.Call(t, "GET", "acme", "/", k.Token(t, "worker", "acme:*"), ""); got.Status != 502 {
+		t.Errorf("got %d %s, want 502", got.Status, got.Body)
+	}
+	wantRefused(t, k, "acme", "the client certificate")
+}
+
+// hasty accepts a first connection of which no alert is ever read: it is reset before.
+type hasty struct {
+	net.Listener
+	first sync.Once
+}
+
+func (l *hasty) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		l.first.Do(func() { conn = &reset{Conn: conn.(*net.TCPConn)} })
+	}
+	return conn, err
+}
+
+type reset struct {
+	net.Conn
+	writes int
+}
+
+func (c *reset) Write(b []byte) (int, error) {
+	if c.writes++; c.writes > 1 { // behind the server's part of the handshake
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *reset) Close() error {
+	return errors.Join(c.Conn.(*net.TCPConn).SetLinger(0), c.Conn.Close())
+}
+
+func TestRefusedClientCertificateIsShownThoughTheConnectionIsReset(t *testing.T) {
+	ours, theirs := newAuthority(t), newAuthority(t)
+	k := ours.guardAt(t, http.NotFoundHandler(), func(l net.Listener) net.Listener { return &hasty{Listener: l} })
+	cert, key := theirs.issue(t, "stranger")
+	k.Store(t, "acme", "", cert+key)
+	if got := k.Call(t, "POST", "acme", "/", k.Token(t, "worker", "acme:*"), "{}"); got.Status != 502 {
 		t.Errorf("got %d %s, want 502", got.Status, got.Body)
 	}
 	wantRefused(t, k, "acme", "the client certificate")
