@@ -77,7 +77,7 @@ func (p *Proxy) withoutPieces(host string) string {
 	last := "" // part of the label before
 	for i, label := range labels {
 		parts := strings.FieldsFunc(label, isDash)
-		if p.isRandom(label) || slices.ContainsFunc(parts, isPiece) {
+		if p.isRandom(label) || hasPiece(label) {
 			hide[i] = true
 		}
 		if len(parts) == 0 {
@@ -98,6 +98,11 @@ func (p *Proxy) withoutPieces(host string) string {
 }
 
 func isDash(r rune) bool { return r == '-' || r == '_' || r == ':' }
+
+// hasPiece reports whether a part of a name, whose case says nothing, may be of a key.
+func hasPiece(name string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(name, isDash), isPiece)
+}
 
 // isPiece reports whether part may be of a key that is cut off: it is long, and has
 // digits among letters.

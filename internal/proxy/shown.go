@@ -201,7 +201,7 @@ func blockedSentence(fs []scanner.Finding) string {
 func (p *Proxy) shownPlace(f scanner.Finding) string {
 	kind, name, _ := strings.Cut(f.Location, ".")
 	switch {
-	case kind == "query" && (f.Start < len(name) || maySpread(name)), kind == "header" && p.isRandom(name):
+	case kind == "query" && (f.Start < len(name) || maySpread(name)), kind == "header" && (p.isRandom(name) || hasPiece(name)):
 		return kind
 	}
 	shown := p.withoutRandom(p.withoutSpread(f.Location))
