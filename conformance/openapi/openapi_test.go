@@ -57,6 +57,8 @@ func newBench(t *testing.T) *bench {
 			Name: "all", Match: map[string][]exchange.Pattern{"sub": {{Exact: "somebody"}}}, Agent: "ci", Create: true, Scopes: []string{"openai:chat"},
 		}}}}
 		c.Audit.Retention = &server.Retention{MaxAge: 24 * time.Hour}
+		again := *c
+		c.Reread = func() (server.Config, error) { return again, nil }
 	}))
 	b := &bench{t: t, keeper: k, issuer: issuer, good: map[string]int{}, bad: map[string]int{}}
 	text := b.fetch("/openapi.json")

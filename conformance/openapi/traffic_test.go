@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -51,6 +52,9 @@ func (b *bench) story() {
 	b.exchange()
 	b.want(200, call{method: post, path: root + "/keys/rotate", body: `{"purpose":"vault"}`})
 	b.want(400, call{method: post, path: root + "/keys/rotate", body: `{"purpose":"other"}`, wrong: true})
+	b.want(200, call{method: post, path: root + "/reload"})
+	b.want(200, call{method: post, path: root + "/backup", body: fmt.Sprintf(`{"passphrase":%q}`, rand.Text())})
+	b.want(400, call{method: post, path: root + "/backup", body: `{"recipients":["nobody"]}`})
 }
 
 func (b *bench) agents() {

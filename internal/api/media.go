@@ -62,6 +62,11 @@ func exportMedia() map[string]*huma.MediaType {
 	return all
 }
 
+func backupMedia() map[string]*huma.MediaType {
+	schema := &huma.Schema{Type: huma.TypeString, Description: "A backup, encrypted by age: keeper restore reads it"}
+	return map[string]*huma.MediaType{"application/octet-stream": {Schema: schema, Example: "…"}}
+}
+
 func jwksMedia() map[string]*huma.MediaType {
 	key := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: "A JSON Web Key (RFC 7517)", Required: []string{"kty", "kid"}, Properties: map[string]*huma.Schema{
 		"kty": {Type: huma.TypeString, Description: "Its type"}, "kid": {Type: huma.TypeString, Description: "Its id, as the head of a token names it"},

@@ -63,7 +63,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "auditExport", method: get, path: root + "/audit/export", summary: "The audit log as a file, oldest entry first", needs: scope.Keeper(scope.Audit), about: aboutExport, media: exportMedia()}, s.export)
 	handle(s, route{id: "auditExportProof", method: get, path: root + "/audit/export/proof", summary: "What proves an export in NDJSON without filters", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}, media: proofMedia()}, s.exportProof)
 	handle(s, route{id: "auditArchive", method: post, path: root + "/audit/archive", summary: "Move old entries to files now, as the retention says", needs: everything}, s.archiveNow)
-	handle(s, route{id: "backup", method: post, path: root + "/backup", summary: "A backup of keeper as it is now, encrypted by age", needs: everything}, s.makeBackup)
+	handle(s, route{id: "backup", method: post, path: root + "/backup", summary: "A backup of keeper as it is now, encrypted by age", needs: everything, media: backupMedia()}, s.makeBackup)
 	handle(s, route{id: "reload", method: post, path: root + "/reload", summary: "Take the configuration over as it is now", needs: everything, codes: []string{"invalid_configuration"}}, s.reloadNow)
 	handle(s, route{id: "auditCheckpoint", method: get, path: root + "/audit/checkpoint", summary: "The signed head of the audit log", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}}, s.checkpoint)
 	handle(s, route{id: "auditProof", method: get, path: root + "/audit/proof", summary: "Prove that an entry is in the log, or that the log goes on from an earlier head", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}}, s.proof)
