@@ -176,6 +176,22 @@ func TestHostsThatAreSecretsAreInNoLog(t *testing.T) {
 	s.check(t)
 }
 
+// TestHeaderNamesThatAreSecretsAreInNoLog sends keys as names, of which HTTP changes the case.
+func TestHeaderNamesThatAreSecretsAreInNoLog(t *testing.T) {
+	k, pieces := keepertest.Start(t), keepertest.NewPieces()
+	token := k.Token(t, "besieger", "openai:chat")
+	for i := range 60 {
+		key := fake.NewKey([]string{"gemini", "generic", "groq"}[i%3])
+		pieces.Plant(fmt.Sprint("key ", i), key)
+		k.Call(t, "POST", "openai", "/v1/chat/completions", token, `{}`, strings.ReplaceAll(key, "_", "-"), fake.NewKey("github"))
+	}
+	for _, e := range k.Audit(t, "") {
+		if found := pieces.In([]byte(fmt.Sprint(e))); found != nil {
+			t.Errorf("an entry holds pieces of %q: %v", found, e)
+		}
+	}
+}
+
 // TestUnknownHostsAreNamed has ordinary hosts refused: their operator must know which.
 func TestUnknownHostsAreNamed(t *testing.T) {
 	s := newTheatre(t)

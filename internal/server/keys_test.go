@@ -21,16 +21,16 @@ func rotate(t *testing.T, k *keepertest.Keeper, purpose string) {
 	}
 }
 
-func TestEveryRotationUnderLoadFailsNoCall(t *testing.T) {
-	k := keepertest.Start(t)
-	token := k.Token(t, "worker", "openai:chat")
-	stop := make(chan struct{})
+// underLoad has three callers call, none of whom may fail, until stop is called.
+func underLoad(t *testing.T, k *keepertest.Keeper, token string) (stop func()) {
+	t.Helper()
+	done := make(chan struct{})
 	var running sync.WaitGroup
 	for range 3 {
 		running.Go(func() {
 			for {
 				select {
-				case <-stop:
+				case <-done:
 					return
 				default:
 				}
@@ -40,13 +40,22 @@ func TestEveryRotationUnderLoadFailsNoCall(t *testing.T) {
 			}
 		})
 	}
+	return func() {
+		close(done)
+		running.Wait()
+	}
+}
+
+func TestEveryRotationUnderLoadFailsNoCall(t *testing.T) {
+	k := keepertest.Start(t)
+	token := k.Token(t, "worker", "openai:chat")
+	stop := underLoad(t, k, token)
 	for range 3 {
 		for _, purpose := range []string{"signing", "vault", "ca"} {
 			rotate(t, k, purpose)
 		}
 	}
-	close(stop)
-	running.Wait()
+	stop()
 	status, body := k.Admin(t, http.MethodGet, "/keys", nil)
 	if status != http.StatusOK {
 		t.Fatalf("keys: got %d, want 200", status)

@@ -161,28 +161,12 @@ func TestWhatCannotChangeWaitsAndIsNamed(t *testing.T) {
 func TestManyReloadsUnderLoadFailNoCall(t *testing.T) {
 	k, s := reloadable(t)
 	token := k.Token(t, "worker", "*")
-	stop := make(chan struct{})
-	var running sync.WaitGroup
-	for range 3 {
-		running.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if got := k.Call(t, http.MethodPost, "openai", chatPath, token, chat); got.Status != http.StatusOK {
-					t.Errorf("call: got %d %s, want 200", got.Status, got.Body)
-				}
-			}
-		})
-	}
+	stop := underLoad(t, k, token)
 	for n := range 10 {
 		s.change(func(c *server.Config) { c.MaxBodyBytes = int64(1<<20 + n) })
 		if got, err := k.Server().Reload(t.Context()); err != nil || !slices.Equal(got.Changed, []string{"limits"}) {
 			t.Errorf("reload: got %+v, %v; want limits changed", got, err)
 		}
 	}
-	close(stop)
-	running.Wait()
+	stop()
 }
