@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -30,7 +31,7 @@ type reloadedBody struct {
 
 func (s *surface) reloadNow(ctx context.Context, _ *struct{}) (*output[reloadedBody], error) {
 	if s.reload == nil {
-		return nil, errNoRoute
+		return nil, &SettingsError{errors.New("this keeper, as keeper dev, has none to read again; stop it and start it anew")}
 	}
 	now, err := s.reload(ctx)
 	if err != nil {
