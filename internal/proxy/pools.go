@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -64,7 +62,9 @@ func (p *pools) refused(ctx context.Context, plain *http.Transport, certified *t
 	if certified == nil || err == nil || saysSo(err) {
 		return certified != nil && saysSo(err)
 	}
-	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
+	var failed net.Error
+	var op *net.OpError
+	if ctx.Err() != nil || errors.As(err, &failed) && failed.Timeout() || errors.As(err, &op) && op.Op == "dial" {
 		return false
 	}
 	port := u.Port()
