@@ -51,6 +51,24 @@ func TestAnExemptValueCarriesNoOtherThrough(t *testing.T) {
 	}
 }
 
+func TestWhatHidesNothingBesideAValueLeavesItItsFingerprint(t *testing.T) {
+	x, y := gitHubToken(1), gitHubToken(2)
+	s := newScanner(t, scanner.Config{Exceptions: lets(x)})
+	for _, text := range []string{"\u202e%s", "%s\u202c", "see \u2066%s\u2069 there", "a\u200b%s", "token: \ufeff%s", "%%20%s%%20"} {
+		for _, value := range []string{x, y} {
+			found := s.Scan(fmt.Appendf(nil, text, value), "body")
+			if len(found) != 1 || found[0].Fingerprint != value || found[0].Exempt != (value == x) {
+				t.Errorf("%q: got %+v, want the value's fingerprint, and the first one exempt", text, found)
+			}
+		}
+	}
+	for _, text := range []string{x + "\u200b" + y, "\u202e" + x + "\u202c" + y} {
+		if !slices.ContainsFunc(s.Scan([]byte(text), "body"), scanner.Finding.Blocks) {
+			t.Errorf("%q: got none that blocks, want the other token", text)
+		}
+	}
+}
+
 func TestExemptValuesInAnyNumberCarryNoOtherThrough(t *testing.T) {
 	x, y := gitHubToken(1), gitHubToken(2)
 	s := newScanner(t, scanner.Config{Exceptions: lets(x)})

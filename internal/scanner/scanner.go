@@ -271,11 +271,7 @@ func (s *Scanner) finding(sp *span, view []byte, base int, location string) Find
 	}
 	f.Type, f.Rule, f.Description, f.action = sp.rule.Type, sp.rule.ID, sp.rule.Description, sp.rule.action
 	if s.exceptions != nil && sp.open == closed && !sp.several {
-		value := sp.value
-		if value == nil {
-			value = view[sp.start:sp.end]
-		}
-		f.Fingerprint = s.exceptions.Fingerprint(f.Rule, value)
+		f.Fingerprint = s.exceptions.Fingerprint(f.Rule, sp.said(view))
 		f.Exempt = s.exceptions.Exempt(f.Fingerprint)
 	}
 	return f

@@ -173,7 +173,7 @@ func (s *search) run() {
 	}
 	s.spans = slices.DeleteFunc(s.spans, func(sp span) bool { return sp.start < s.from && sp.hint() }) // it was decided on
 	if len(s.spans) > 1 {
-		s.spans = resolve(s.spans)
+		s.spans = resolve(s.p, s.spans)
 	}
 }
 
@@ -346,9 +346,9 @@ func (s *search) extend(end int) (int, open) {
 
 func goesOnRun(c byte) bool { return runClass[c] != classNone }
 
-// resolve puts spans in order and makes one of those that overlap, named by the
+// resolve puts the spans of p in order and makes one of those that overlap, named by the
 // weightiest of them. A hint that overlaps another finding is left out.
-func resolve(spans []span) []span {
+func resolve(p []byte, spans []span) []span {
 	if !ascending(spans) {
 		slices.SortStableFunc(spans, func(a, b span) int {
 			if a.start != b.start {
@@ -377,7 +377,7 @@ func resolve(spans []span) []span {
 			if sp.weight() > last.weight() {
 				merged = sp.from(last.start)
 			}
-			merged.value, merged.several = bothValues(*last, sp)
+			merged.value, merged.several = bothValues(p, *last, sp)
 			merged.end, merged.open = max(last.end, sp.end), max(last.open, sp.open)
 			*last = merged
 		}
@@ -395,19 +395,29 @@ func ascending(spans []span) bool {
 	return true
 }
 
-// bothValues is what the secret is that is made of two, and whether that is more
-// than one value says. What stands in clear is its own value.
-func bothValues(a, b span) (value []byte, several bool) {
+// bothValues is what the secret is that is made of two spans of p, and whether that is
+// more than one value says. What stands in clear is its own value; nil: so is the two's.
+func bothValues(p []byte, a, b span) (value []byte, several bool) {
 	several = a.several || b.several
-	switch {
-	case a.value == nil && b.value == nil:
+	if a.value == nil && b.value == nil {
 		return nil, several
-	case bytes.Contains(a.value, b.value) && b.value != nil:
-		return a.value, several
-	case bytes.Contains(b.value, a.value) && a.value != nil:
-		return b.value, several
+	}
+	own, other := a.said(p), b.said(p)
+	switch {
+	case bytes.Contains(own, other):
+		return bytes.Clone(own), several
+	case bytes.Contains(other, own):
+		return bytes.Clone(other), several
 	}
 	return a.value, true
+}
+
+// said is what a span of p says.
+func (sp *span) said(p []byte) []byte {
+	if sp.value == nil {
+		return p[sp.start:sp.end]
+	}
+	return sp.value
 }
 
 // from is sp with another start. What stands there is not its public prefix.
