@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -223,63 +222,47 @@ func (s *surface) tokens(ctx context.Context, in *tokensInput) (*output[tokensBo
 	if in.AgentID != "" && in.Cursor != "" {
 		return nil, &fieldError{"cursor", "one agent's tokens come at once; leave it out"}
 	}
-	tokens, err := s.auth.Tokens(ctx, in.AgentID)
+	tokens, next, err := s.tokenPage(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	body := tokensBody{}
-	if in.AgentID == "" {
-		if tokens, body.NextCursor, err = newestTokens(tokens, in.Cursor, in.Limit); err != nil {
-			return nil, err
-		}
-	}
-	body.Tokens = make([]tokenBody, len(tokens))
+	body := tokensBody{make([]tokenBody, len(tokens)), next}
 	for i, t := range tokens {
 		body.Tokens[i] = tokenBody{t.JTI, t.AgentID, append([]string{}, t.Scopes...), t.IssuedAt.UTC(), t.ExpiresAt.UTC()}
 	}
 	return &output[tokensBody]{body}, nil
 }
 
-// newestTokens is a page of the tokens, newest first. The cursor is the place of its
-// last one, which may be gone by the time that the next is asked for.
-func newestTokens(tokens []store.Token, cursor string, limit int) (page []store.Token, next string, err error) {
-	slices.Reverse(tokens) // they are in the order of issue, and then of jti
-	if cursor != "" {
-		before, err := readPlace(cursor)
-		if err != nil {
-			return nil, "", err
-		}
-		tokens = slices.DeleteFunc(tokens, func(t store.Token) bool { return tokenPlace(t).compare(before) >= 0 })
+// tokenPage is one agent's tokens, or a page of all. The cursor is the place of its last
+// one, which may be gone by the time that the next is asked for.
+func (s *surface) tokenPage(ctx context.Context, in *tokensInput) (page []store.Token, next string, err error) {
+	if in.AgentID != "" {
+		page, err = s.auth.Tokens(ctx, in.AgentID)
+		return page, "", err
 	}
-	if len(tokens) > limit {
-		tokens = tokens[:limit]
-		next = tokenPlace(tokens[limit-1]).cursor()
+	before, err := readPlace(in.Cursor)
+	if err != nil {
+		return nil, "", err
 	}
-	return tokens, next, nil
+	page, err = s.auth.NewestTokens(ctx, in.Limit+1, before)
+	if len(page) > in.Limit {
+		page = page[:in.Limit]
+		last := page[in.Limit-1]
+		next = base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(last.IssuedAt.UnixNano(), 10) + " " + last.JTI))
+	}
+	return page, next, err
 }
 
-// place is where a token stands in the order of issue.
-type place struct {
-	at  int64 // Unix nanoseconds
-	jti string
-}
-
-func tokenPlace(t store.Token) place { return place{t.IssuedAt.UnixNano(), t.JTI} }
-
-func (p place) compare(o place) int {
-	return cmp.Or(cmp.Compare(p.at, o.at), cmp.Compare(p.jti, o.jti))
-}
-
-func (p place) cursor() string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(p.at, 10) + " " + p.jti))
-}
-
-func readPlace(cursor string) (place, error) {
+// readPlace reads a cursor; an empty one is the zero place.
+func readPlace(cursor string) (store.TokenPlace, error) {
+	if cursor == "" {
+		return store.TokenPlace{}, nil
+	}
 	text, err := base64.RawURLEncoding.DecodeString(cursor)
 	at, jti, ok := strings.Cut(string(text), " ")
 	n, bad := strconv.ParseInt(at, 10, 64)
 	if err != nil || bad != nil || !ok {
-		return place{}, &fieldError{"cursor", "it must be the nextCursor of an earlier page"}
+		return store.TokenPlace{}, &fieldError{"cursor", "it must be the nextCursor of an earlier page"}
 	}
-	return place{n, jti}, nil
+	return store.TokenPlace{IssuedAt: time.Unix(0, n), JTI: jti}, nil
 }

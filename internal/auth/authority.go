@@ -255,13 +255,22 @@ func (a *Authority) Agent(id string) (store.Agent, error) {
 }
 
 // Tokens returns the agent's tokens that are neither expired nor revoked, in the order
-// of issue, or store.ErrNotFound where there is no such agent. An empty id stands for
-// all agents.
+// of issue, or store.ErrNotFound where there is no such agent.
 func (a *Authority) Tokens(ctx context.Context, agentID string) ([]store.Token, error) {
-	if _, ok := a.agents.find(agentID); !ok && agentID != "" {
+	if _, ok := a.agents.find(agentID); !ok {
 		return nil, unknownAgent()
 	}
 	alive, err := a.store.Tokens(ctx, store.TokenFilter{AgentID: agentID, At: a.now()})
+	if err != nil {
+		return nil, fmt.Errorf("listing tokens: %w", err)
+	}
+	return alive, nil
+}
+
+// NewestTokens returns so many of all tokens that are neither expired nor revoked, newest
+// first: of those that were issued before that place, unless it is zero.
+func (a *Authority) NewestTokens(ctx context.Context, n int, before store.TokenPlace) ([]store.Token, error) {
+	alive, err := a.store.Tokens(ctx, store.TokenFilter{At: a.now(), Newest: n, Before: before})
 	if err != nil {
 		return nil, fmt.Errorf("listing tokens: %w", err)
 	}

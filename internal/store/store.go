@@ -75,6 +75,15 @@ type TokenFilter struct {
 	AgentID string    // empty: of all agents
 	Revoked bool      // only the revoked ones; else only those that are not
 	At      time.Time // tokens that expire at or before it are left out
+
+	Newest int        // so many at most, newest first; 0: all, in the order of issue
+	Before TokenPlace // with Newest, those before it alone; zero: from the newest on
+}
+
+// TokenPlace is where a token stands in the order of issue.
+type TokenPlace struct {
+	IssuedAt time.Time
+	JTI      string
 }
 
 // Credential is one sealed version of a secret. ID names the secret over all

@@ -59,7 +59,9 @@ func (w tx) revokeTokens(agentID string, at time.Time) error {
 	return err
 }
 
-// Tokens returns the tokens that f selects, in the order of issue.
+// Tokens returns the tokens that f selects, in the order of issue or, of the newest, in
+// the other one. There is no index of that order: a page of the newest reads through the
+// living tokens, and keeps no more of them than it returns.
 func (db *DB) Tokens(ctx context.Context, f store.TokenFilter) ([]store.Token, error) {
 	query := "SELECT " + tokenColumns + " FROM tokens WHERE expires_at > ? AND (revoked_at <> 0) = ?"
 	args := []any{nanos(f.At), f.Revoked}
@@ -67,7 +69,16 @@ func (db *DB) Tokens(ctx context.Context, f store.TokenFilter) ([]store.Token, e
 		query += " AND agent_id = ?"
 		args = append(args, f.AgentID)
 	}
-	tokens, err := scan(ctx, db, readToken, query+" ORDER BY issued_at, jti", args...)
+	order := " ORDER BY issued_at, jti"
+	if f.Newest > 0 {
+		if !f.Before.IssuedAt.IsZero() {
+			query += " AND (issued_at, jti) < (?, ?)"
+			args = append(args, nanos(f.Before.IssuedAt), f.Before.JTI)
+		}
+		order = " ORDER BY issued_at DESC, jti DESC LIMIT ?"
+		args = append(args, f.Newest)
+	}
+	tokens, err := scan(ctx, db, readToken, query+order, args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading tokens: %w", err)
 	}

@@ -111,6 +111,25 @@ var tokenTests = map[string]func(*testing.T, *bench){
 			[]string{"a-expired", "a-living"})
 		same(t, "of an unknown agent", len(jtis(t, b, store.TokenFilter{At: at, AgentID: "c"})), 0)
 	},
+	"the newest come in pages, newest first, also those that were issued at once": func(t *testing.T, b *bench) {
+		at := now()
+		for i, jti := range []string{"a", "c", "b", "old", "revoked", "expired"} {
+			row := token(jti, "agent-"+jti)
+			row.IssuedAt = at.Add(-time.Duration(max(0, i-2)) * time.Minute)
+			if jti == "revoked" {
+				row.RevokedAt = at
+			}
+			if jti == "expired" {
+				row.ExpiresAt = at
+			}
+			ok(t, "InsertToken", b.InsertToken(t.Context(), row))
+		}
+		same(t, "the first page", jtis(t, b, store.TokenFilter{At: at, Newest: 2}), []string{"c", "b"})
+		same(t, "the next", jtis(t, b, store.TokenFilter{At: at, Newest: 2, Before: store.TokenPlace{IssuedAt: at, JTI: "b"}}), []string{"a", "old"})
+		same(t, "behind one that is gone", jtis(t, b, store.TokenFilter{At: at, Newest: 9, Before: store.TokenPlace{IssuedAt: at, JTI: "aa"}}), []string{"a", "old"})
+		same(t, "the last", len(jtis(t, b, store.TokenFilter{At: at, Newest: 2, Before: store.TokenPlace{IssuedAt: at.Add(-time.Minute), JTI: "old"}})), 0)
+		same(t, "of one agent", jtis(t, b, store.TokenFilter{At: at, Newest: 2, AgentID: "agent-b"}), []string{"b"})
+	},
 	"pruning forgets what has expired and nothing else": func(t *testing.T, b *bench) {
 		ok(t, "InsertToken", b.InsertToken(t.Context(), token("living", "a")))
 		const expired = 30
