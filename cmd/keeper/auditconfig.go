@@ -13,58 +13,89 @@ import (
 
 // AuditConfig is what becomes of the audit log. Durations are written 30s, 24h.
 type AuditConfig struct {
-	// CheckpointEntries and CheckpointInterval say after how many entries, and how
-	// long after an entry, the log's head is signed: 1000 and 1s by default.
-	CheckpointEntries  int           `yaml:"checkpointEntries"`
+	// A signed head of the audit log is made after so many entries at the latest. Default:
+	// `1000`.
+	CheckpointEntries int `yaml:"checkpointEntries"`
+	// And so long after an entry at the latest. Default: `1s`.
 	CheckpointInterval time.Duration `yaml:"checkpointInterval"`
-	// Witnesses are shown each signed head.
+	// Where signed heads are kept, so that whoever owns this machine cannot rewrite the log
+	// unseen.
 	Witnesses WitnessConfig `yaml:"witnesses"`
-	// Sinks are sent each entry.
+	// Where each entry is sent.
 	Sinks []SinkConfig `yaml:"sinks"`
-	// Retention moves old entries to files; by default all stay.
+	// Which old entries move to files. Default: all stay.
 	Retention *RetentionConfig `yaml:"retention"`
 }
 
 // WitnessConfig names where signed heads are kept, so that whoever owns this machine
 // cannot rewrite the log unseen.
 type WitnessConfig struct {
-	// Files are appended to. They belong on another machine's disk.
+	// Files that each signed head is appended to, as it is made. They belong on another
+	// machine's disk.
 	Files []string `yaml:"files"`
-	// URLs are add-checkpoint addresses of C2SP's tlog-witness.
+	// Add-checkpoint addresses of witnesses (C2SP tlog-witness) that each signed head is
+	// shown to.
 	URLs []string `yaml:"urls"`
 }
 
 // SinkConfig is one sink.
 type SinkConfig struct {
-	Name       string        `yaml:"name"`
-	Type       string        `yaml:"type"`
-	Format     string        `yaml:"format"`
-	From       string        `yaml:"from"`
-	MinRisk    int           `yaml:"minRisk"`
-	Events     []string      `yaml:"events"`
-	Path       string        `yaml:"path"`
-	MaxBytes   int64         `yaml:"maxBytes"`
-	MaxAge     time.Duration `yaml:"maxAge"`
-	Keep       int           `yaml:"keep"`
-	Address    string        `yaml:"address"`
-	ServerName string        `yaml:"serverName"`
-	Facility   string        `yaml:"facility"`
-	URL        string        `yaml:"url"`
-	URLFile    string        `yaml:"urlFile"`
-	TokenFile  string        `yaml:"tokenFile"`
-	SecretFile string        `yaml:"secretFile"`
-	CAFile     string        `yaml:"caFile"`
+	// Lower-case letters, digits, dots, dashes and underscores. Under a new name it begins
+	// anew. Required.
+	Name string `yaml:"name"`
+	// `syslog` is RFC 5424, `alert` a message in a shape that Slack takes. Values: `file`,
+	// `syslog`, `webhook`, `alert`. Required.
+	Type string `yaml:"type"`
+	// Of a line. Values: `ndjson`, `ocsf`, `ecs`, `cef`. Default: `ndjson`.
+	Format string `yaml:"format"`
+	// Where a new one begins: with the first entry, or now. Values: `start`, `now`. Default:
+	// `start`; of an alert `now`.
+	From string `yaml:"from"`
+	// Least risk of entries that it takes. Values: `0`, `1`, `2`. Default: `0`; of an alert
+	// without `events` `2`.
+	MinRisk int `yaml:"minRisk"`
+	// Events that it takes, such as `scan.blocked`. Default: all.
+	Events []string `yaml:"events"`
+	// Of a file, which is no witness's and not in the data folder. Default: a file needs
+	// one.
+	Path string `yaml:"path"`
+	// A file is rotated before it grows larger. Default: `67108864`.
+	MaxBytes int64 `yaml:"maxBytes"`
+	// And at multiples of this, in UTC: `24h` is midnight. Default: only by size.
+	MaxAge time.Duration `yaml:"maxAge"`
+	// How many rotated files are kept. Default: all.
+	Keep int `yaml:"keep"`
+	// Of a syslog receiver: `tcp://host:port` or `tls://host:port`. Default: syslog needs
+	// one.
+	Address string `yaml:"address"`
+	// Name that its certificate must have. Default: the address's host.
+	ServerName string `yaml:"serverName"`
+	// Of syslog, by name. Default: `local0`.
+	Facility string `yaml:"facility"`
+	// Of a webhook or an alert: `https`, or `http` on this machine. Default: they need it or
+	// `urlFile`.
+	URL string `yaml:"url"`
+	// File that holds the address, where it is a secret, as Slack's are. Default: in place
+	// of `url`.
+	URLFile string `yaml:"urlFile"`
+	// File of a bearer token for a webhook.
+	TokenFile string `yaml:"tokenFile"`
+	// File of a key by which a webhook's bodies are signed: the header `Keeper-Signature:
+	// t=<unix>,v1=<hex>` is HMAC-SHA-256 of time, a dot and the body.
+	SecretFile string `yaml:"secretFile"`
+	// PEM file of the authorities that vouch for the receiver. Default: the system's.
+	CAFile string `yaml:"caFile"`
 }
 
 // RetentionConfig says which entries leave the store for files that prove themselves.
 type RetentionConfig struct {
-	// MaxAge and MaxBytes: older entries leave, and the oldest while the store uses
-	// more. One of them must be given.
-	MaxAge   time.Duration `yaml:"maxAge"`
-	MaxBytes int64         `yaml:"maxBytes"`
-	// Folder is where the files go, audit-archive in the data folder by default.
+	// Entries older than this leave, such as `2160h` for 90 days. Default: not by age.
+	MaxAge time.Duration `yaml:"maxAge"`
+	// The oldest leave while the database uses more than this. Default: not by size.
+	MaxBytes int64 `yaml:"maxBytes"`
+	// Where the files go. Default: `audit-archive` in the data folder.
 	Folder string `yaml:"folder"`
-	// SegmentEntries go into one file, 65536 by default; a multiple of 256.
+	// How many entries go into one file, a multiple of 256. Default: `65536`.
 	SegmentEntries int64 `yaml:"segmentEntries"`
 }
 

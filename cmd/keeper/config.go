@@ -24,58 +24,67 @@ const maxConfigBytes = 1 << 20
 // an unknown one stops the start. Variables of the environment override the
 // file, and flags override both.
 type Config struct {
-	// Addr is the listen address, "127.0.0.1:8700" by default.
+	// Where agents call, `host:port`. Beyond loopback it needs `tls`. Default:
+	// `127.0.0.1:8700`.
 	Addr string `yaml:"addr"`
-	// AdminAddr is a second listener for every route that agents do not need.
+	// A second listener, `host:port`: every route but the proxy, registration, tokens and
+	// their exchange, health and the public keys is on that one alone. Default: none, `addr`
+	// serves all.
 	AdminAddr string `yaml:"adminAddr"`
-	// Data is the folder of the store and the keys; see `keeper --help`.
+	// Folder of the store and the keys. One keeper at a time can have it. Default:
+	// `$XDG_STATE_HOME/keeper`, else `~/.local/state/keeper`.
 	Data string `yaml:"data"`
-	// TLS must be given before keeper listens beyond loopback.
+	// How connections to keeper are protected: one of certFile with keyFile, ownCA and
+	// endsBefore, before keeper listens beyond loopback.
 	TLS TLSConfig `yaml:"tls"`
-	// Forward is keeper as the proxy of clients, by HTTPS_PROXY.
+	// Keeper as the proxy of clients, by HTTPS_PROXY.
 	Forward ForwardConfig `yaml:"forward"`
-	// VaultKeyFile is a file that holds what KEEPER_VAULT_KEY would: a
-	// passphrase, or "base64:" and 32 bytes. By default keeper makes a key file
-	// in the data folder.
+	// File of the vault key: a passphrase of at least 12 characters, or `base64:` and 32
+	// bytes. Default: a key file is made in the data folder.
 	VaultKeyFile string `yaml:"vaultKeyFile"`
-	// AdminTokenFile holds the admin token, at least 32 characters. By default
-	// keeper makes one in the data folder.
+	// File of the admin token, at least 32 characters. Default: `admin.token` is made in the
+	// data folder.
 	AdminTokenFile string `yaml:"adminTokenFile"`
-	// Registration is admin (the default), approval or open (loopback only).
+	// Who may register an agent. `admin`: whoever has `keeper:write`; `approval`: anyone,
+	// who then waits with no grant; `open`: anyone, with every listener on loopback. Values:
+	// `admin`, `approval`, `open`. Default: `admin`.
 	Registration string `yaml:"registration"`
-	// DefaultScopes are granted by open registration: by default openai:chat
-	// and github:read.
+	// The scopes that open registration grants. Default: `[openai:chat, github:read]`.
 	DefaultScopes []string `yaml:"defaultScopes"`
-	// Providers adds providers or changes the built-in ones, field by field.
+	// Providers to add, or to change field by field.
 	Providers []policy.Provider `yaml:"providers"`
-	// ProviderURLs gives providers another base URL, as
-	// KEEPER_PROXY_<PROVIDER>_URL does.
+	// Base URL by provider's name. One that is unknown exists once it has one. Addresses
+	// named here may be private.
 	ProviderURLs map[string]string `yaml:"providerURLs"`
-	// ProviderListen gives providers a listener of their own, as
-	// KEEPER_LISTEN_<PROVIDER> does.
+	// Listen address by provider's name: a listener whose root is the provider's root. With
+	// `https://` before it, it speaks TLS by keeper's own authority (`ca.pem`) in any case:
+	// gh wants that.
 	ProviderListen map[string]string `yaml:"providerListen"`
-	// Secrets are those that the vault does not keep, since they come from elsewhere.
+	// Secrets that the vault does not keep, since their values come from elsewhere.
 	Secrets []SecretConfig `yaml:"secrets"`
-	// Sources are where Secrets can come from, beside variables and files.
+	// Where secrets can come from, beside variables and files.
 	Sources SourcesConfig `yaml:"sources"`
-	// Scan says what a rule of the scanner does: block, redact, warn or allow.
+	// What is done with what a rule finds, by the rule's id. `block`: a request is refused,
+	// an answer redacted; `redact`: only answers; `warn`: only recorded; `allow`: nothing.
+	// `vault-match` stands for the vault's own values, and cannot be allowed. Values:
+	// `block`, `redact`, `warn`, `allow`. Default: by the finding's confidence.
 	Scan map[string]string `yaml:"scan"`
-	// ScanRules are the operator's own rules of the scanner.
+	// Rules of your own, beside the built-in ones.
 	ScanRules []ScanRule `yaml:"scanRules"`
-	// Limits bound what callers can take.
+	// What callers can take.
 	Limits LimitsConfig `yaml:"limits"`
-	// Trust names issuers whose tokens are exchanged for keeper's, so that their
-	// subjects need no secret.
+	// Issuers whose tokens are exchanged for keeper's, so that their subjects need no
+	// secret.
 	Trust []TrustConfig `yaml:"trust"`
-	// Dashboard is how people get to the dashboard.
+	// How people get to the dashboard.
 	Dashboard DashboardConfig `yaml:"dashboard"`
-	// Audit is what becomes of the audit log, beside being kept in the data folder.
+	// What becomes of the audit log, beside being kept in the data folder.
 	Audit AuditConfig `yaml:"audit"`
-	// AllowedOrigins are web origins that may call keeper from a browser.
+	// Web origins whose pages may call keeper, such as `https://ops.example.com`.
 	AllowedOrigins []string `yaml:"allowedOrigins"`
-	// Traces are where spans of calls go.
+	// Where spans of calls go.
 	Traces TracesConfig `yaml:"traces"`
-	// Log says how keeper logs to standard error.
+	// How keeper logs to standard error.
 	Log LogConfig `yaml:"log"`
 
 	text []byte // of the file
@@ -84,58 +93,56 @@ type Config struct {
 // TLSConfig says how agents' connections are protected. One of CertFile with
 // KeyFile, OwnCA and EndsBefore is enough.
 type TLSConfig struct {
-	// CertFile and KeyFile are PEM files.
+	// PEM file of the certificate, with those that vouch for it. It needs `tls.keyFile`.
 	CertFile string `yaml:"certFile"`
-	KeyFile  string `yaml:"keyFile"`
-	// OwnCA makes a certificate authority in the data folder; agents trust its
-	// ca.pem.
+	// PEM file of its key.
+	KeyFile string `yaml:"keyFile"`
+	// Keeper makes an authority in the data folder, and agents trust its `ca.pem`.
 	OwnCA bool `yaml:"ownCA"`
-	// Names are further host names and addresses for OwnCA's certificate.
+	// Further host names and addresses for the certificate of `tls.ownCA`.
 	Names []string `yaml:"names"`
-	// EndsBefore says that a proxy in front of keeper ends TLS, and that
-	// nothing else can reach keeper.
+	// A proxy in front ends TLS, and nothing else can reach keeper.
 	EndsBefore bool `yaml:"endsBefore"`
 }
 
 // ForwardConfig says what keeper is as a proxy.
 type ForwardConfig struct {
-	// Off: it is none.
+	// Keeper is no proxy (`HTTPS_PROXY`) on `addr`.
 	Off bool `yaml:"off"`
-	// Closed has a certificate authority that is good for the providers' hosts alone.
-	// Clients must trust it anew when these change.
+	// The authority that proxied clients trust (`ca.pem`) is good for the hosts of providers
+	// alone, by name constraints; where these change, so does its certificate. Hosts that
+	// are not known are then refused before TLS, which clients show less clearly.
 	Closed bool `yaml:"closed"`
 }
 
 // LimitsConfig bounds what callers can take. Durations are written 30s, 10m.
 type LimitsConfig struct {
-	// BodyBytes is the largest request body, 64 MiB by default.
+	// Largest request body, in bytes. Default: `67108864`.
 	BodyBytes int64 `yaml:"bodyBytes"`
-	// MessageBytes is the largest message of a WebSocket or of gRPC, either way,
-	// 16 MiB by default.
+	// Largest message of a WebSocket or of gRPC, in bytes, either way. Default: `16777216`.
 	MessageBytes int64 `yaml:"messageBytes"`
-	// AuthFailuresPerSecond is how many failed authentications one address may
-	// make in a second, 200 by default.
+	// Failed authentications that one address may make in a second. Default: `200`.
 	AuthFailuresPerSecond int `yaml:"authFailuresPerSecond"`
-	// ResponseHeader is how long a provider may think, 10m by default.
+	// How long a provider may be silent before its answer begins. Default: `10m`.
 	ResponseHeader time.Duration `yaml:"responseHeader"`
-	// IdlePing is after how long a silence a side of a WebSocket is asked for a sign
-	// of life, 30s by default.
+	// After how long a silence a side of a WebSocket is asked for a sign of life. Default:
+	// `30s`.
 	IdlePing time.Duration `yaml:"idlePing"`
-	// Drain is how long calls are served as before once keeper is told to stop, while
-	// /readyz says that no more should be sent. Not at all by default.
+	// How long calls are served as before once keeper is told to stop, while `/readyz` says
+	// that no more should be sent here. Default: `0s`.
 	Drain time.Duration `yaml:"drain"`
-	// Stop is how long streams may go on once keeper is told to stop, 30s by
-	// default.
+	// How long calls in flight may go on once keeper is told to stop. Default: `30s`.
 	Stop time.Duration `yaml:"stop"`
 }
 
 // LogConfig says how keeper logs.
 type LogConfig struct {
-	// Level is debug, info (the default), warn or error.
+	// From which level on lines go to standard error. Values: `debug`, `info`, `warn`,
+	// `error`. Default: `info`.
 	Level string `yaml:"level"`
-	// Format is text (the default) or json.
+	// The flag `--log-format` overrides it. Values: `text`, `json`. Default: `text`.
 	Format string `yaml:"format"`
-	// Access has a line for each call to a provider.
+	// A line for each call to a provider, without its path.
 	Access bool `yaml:"access"`
 }
 

@@ -11,34 +11,38 @@ import (
 
 // DashboardConfig is how people get to the dashboard.
 type DashboardConfig struct {
-	// URL is keeper's root as browsers know it; by default as each request names it.
+	// Keeper's root as browsers know it, such as `https://keeper.example`, where a proxy in
+	// front changes the `Host` of requests. Default: as each request names it.
 	URL string `yaml:"url"`
-	// OIDC is an issuer that says who people are.
+	// An issuer by which people sign in. Default: none, by links alone.
 	OIDC *SignInConfig `yaml:"oidc"`
 }
 
 // SignInConfig is an issuer by which people sign in.
 type SignInConfig struct {
-	// Issuer is its URL, by which its configuration is found.
+	// Its URL, by which its configuration is found: `https://…`, or `http://` on this
+	// machine. An address named here may be private. Required.
 	Issuer string `yaml:"issuer"`
-	// ClientID is what it calls keeper.
+	// What it calls keeper. Required.
 	ClientID string `yaml:"clientId"`
-	// ClientSecretFile holds the client's secret; a public client has none.
+	// File of the client's secret, read at each use. Default: a public client.
 	ClientSecretFile string `yaml:"clientSecretFile"`
-	// CAFile vouches for it in place of the system's authorities.
+	// PEM file of the authorities that vouch for it. Default: the system's.
 	CAFile string `yaml:"caFile"`
-	// Ask is what it is asked for beside openid, profile and email by default.
+	// Scopes that it is asked for beside `openid`. Default: `[profile, email]`.
 	Ask []string `yaml:"ask"`
-	// Rules say who may sign in; the first that matches counts.
+	// Who may sign in; the first that matches counts.
 	Rules []SignInRuleConfig `yaml:"rules"`
 }
 
 // SignInRuleConfig lets in whoever's claims match.
 type SignInRuleConfig struct {
+	// Its name in the audit log. Required.
 	Name string `yaml:"name"`
-	// Match has of each claim the value, a list of values, or {glob: "…"}.
+	// By claim, as `trust[].rules[].match` has it. A rule on `email` needs `email_verified`
+	// in the token. Required.
 	Match map[string]any `yaml:"match"`
-	// Scopes are what the person may do at keeper.
+	// What the person may do at keeper, `keeper:read` among it; `*` is everything. Required.
 	Scopes []string `yaml:"scopes"`
 }
 

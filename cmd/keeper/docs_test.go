@@ -7,45 +7,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
-
-func TestConfigurationPageListsEveryKeyAndNoOther(t *testing.T) {
-	listed := firstColumn(t, "configuration.md", `[a-z][^`+"`"+`]*`)
-	keys := leafKeys(reflect.TypeFor[Config](), "")
-	for _, key := range keys {
-		if !slices.Contains(listed, key) {
-			t.Errorf("docs/configuration.md: got no row for %s, want one", key)
-		}
-	}
-	for _, name := range listed {
-		holds := func(key string) bool {
-			return key == name || strings.HasPrefix(key, name+".") || strings.HasPrefix(key, name+"[].")
-		}
-		if !slices.ContainsFunc(keys, holds) {
-			t.Errorf("docs/configuration.md: got a row for %s, which is no key", name)
-		}
-	}
-}
-
-func TestConfigurationExampleShowsEveryTopLevelKey(t *testing.T) {
-	_, rest, _ := strings.Cut(readDoc(t, "configuration.md"), "```yaml\n")
-	example, _, _ := strings.Cut(rest, "```\n")
-	for i := range reflect.TypeFor[Config]().NumField() {
-		key := reflect.TypeFor[Config]().Field(i).Tag.Get("yaml")
-		if key == "" { // it is none of the file's
-			continue
-		}
-		if !regexp.MustCompile(`(?m)^(# )?` + key + `:`).MatchString(example) {
-			t.Errorf("example of docs/configuration.md: got no line for %s, want one", key)
-		}
-	}
-}
 
 func TestConfigurationPageListsEveryVariableAndNoOther(t *testing.T) {
 	var listed []string
@@ -91,31 +58,6 @@ func TestErrorsPageExplainsEveryCodeAndNoOther(t *testing.T) {
 		t.Fatalf("codes found in the sources: got %v, want those of both packages", slices.Sorted(maps.Keys(sent)))
 	}
 	wantSame(t, "sections of docs/errors.md", sections, sent)
-}
-
-// leafKeys returns the path of every key of a struct that holds a value of its
-// own, such as tls.certFile or providers[].name. A list in a struct of the list's
-// own type is one key.
-func leafKeys(t reflect.Type, path string, within ...reflect.Type) []string {
-	switch {
-	case t.Kind() == reflect.Pointer:
-		return leafKeys(t.Elem(), path, within...)
-	case t.Kind() == reflect.Slice && slices.Contains(within, t.Elem()):
-		return []string{path}
-	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
-		return leafKeys(t.Elem(), path+"[]", within...)
-	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Struct:
-		return leafKeys(t.Elem(), path+".<name>", within...)
-	case t.Kind() != reflect.Struct:
-		return []string{path}
-	}
-	var keys []string
-	for i := range t.NumField() {
-		if key := t.Field(i).Tag.Get("yaml"); key != "" {
-			keys = append(keys, leafKeys(t.Field(i).Type, strings.TrimPrefix(path+"."+key, "."), append(within, t)...)...)
-		}
-	}
-	return keys
 }
 
 func readDoc(t *testing.T, name string) string {

@@ -22,23 +22,30 @@ const (
 // ScanRule is a rule of the operator's for the scanner. It goes by prefixes or by
 // names, one of which must be given.
 type ScanRule struct {
-	// ID names the rule in findings, in audit entries and in scan.
+	// Its name in findings, refusals and the audit log: up to 64 letters, digits, dots,
+	// dashes and underscores. Required.
 	ID string `yaml:"id"`
-	// Description tells people what was found; by default it names the rule.
+	// What it finds, for people. Default: from its id.
 	Description string `yaml:"description"`
-	// Type is that of its findings, api-key by default.
+	// What its findings are. Values: `api-key`, `github-pat`, `bearer-token`,
+	// `high-entropy`, `auth-header`, `private-key`. Default: `api-key`.
 	Type string `yaml:"type"`
-	// Confidence is high (the default), medium or low.
+	// `high`: a request is refused, an answer redacted; `medium`: only answers; `low`: only
+	// recorded. Values: `high`, `medium`, `low`. Default: `high`.
 	Confidence string `yaml:"confidence"`
-	// Prefixes are what such a secret can begin with. Pattern begins with them.
+	// What it can begin with, 2 characters or more each; `pattern` begins with them too.
+	// Default: this or `names`.
 	Prefixes []string `yaml:"prefixes"`
-	// Names are what can stand left of such a secret, as in NAME=value.
+	// What can stand left of it, 3 characters or more each, in any case. Default: this or
+	// `prefixes`.
 	Names []string `yaml:"names"`
-	// Pattern is the whole secret, as an RE2 expression.
+	// The whole secret as a regular expression in the syntax of RE2; at most 4096 bytes are
+	// looked at. Required.
 	Pattern string `yaml:"pattern"`
-	// Entropy is the least randomness, in bits a byte; by default any will do.
+	// Least randomness, in bits a byte: about 3 for hexadecimal digits, 4 for letters and
+	// digits; less is taken for a placeholder. Default: any.
 	Entropy float64 `yaml:"entropy"`
-	// Back is how many bytes of the secret stand left of the prefix.
+	// How many bytes of the secret, at most 64, stand left of its prefix. Default: `0`.
 	Back int `yaml:"back"`
 }
 

@@ -14,58 +14,80 @@ import (
 // SecretConfig is a secret that the vault does not keep: its value comes from a
 // source, and is in memory only.
 type SecretConfig struct {
+	// Name of the provider. Required.
 	Provider string `yaml:"provider"`
-	// Label is "default" by default.
+	// Where there are several of one provider. Default: `default`.
 	Label string `yaml:"label"`
-	// AllowedAgents alone may use it; where it is left out, all may whose scopes
-	// cover the provider.
+	// Agents that may use it; an empty list allows none. Default: all whose scopes cover the
+	// provider.
 	AllowedAgents *[]string `yaml:"allowedAgents"`
-	// From is env:NAME, file:PATH, openbao:PATH#FIELD or exec:HELPER#KEY.
+	// Where it comes from: `env:NAME`, `file:PATH`, `openbao:PATH#FIELD` or
+	// `exec:HELPER#KEY`. Required.
 	From string `yaml:"from"`
-	// Refresh is how long a value is fresh where the source does not say, 5m by
-	// default.
+	// How long a value is fresh where the source does not say; 1s at least. Default: `5m`.
 	Refresh time.Duration `yaml:"refresh"`
-	// Keep is how long the last value serves once the source fails, 1h by default.
+	// How long the last value serves once the source fails; `0s`: not at all. Default: `1h`.
 	Keep *time.Duration `yaml:"keep"`
-	// Required keeps keeper from starting where the source gives no value.
+	// Keeper does not start where the source gives no value.
 	Required bool `yaml:"required"`
 }
 
 // SourcesConfig is where secrets can come from, beside variables and files.
 type SourcesConfig struct {
-	OpenBao *OpenBaoConfig          `yaml:"openbao"`
-	Exec    map[string]HelperConfig `yaml:"exec"`
+	// An OpenBao or a HashiCorp Vault, and one way to log in there.
+	OpenBao *OpenBaoConfig `yaml:"openbao"`
+	// Programs that are asked for secrets, by name.
+	Exec map[string]HelperConfig `yaml:"exec"`
 }
 
 // OpenBaoConfig is an OpenBao or a HashiCorp Vault, and one way to log in there.
 type OpenBaoConfig struct {
-	Address    string            `yaml:"address"`
-	Namespace  string            `yaml:"namespace"`
-	CAFile     string            `yaml:"caFile"`
-	Token      string            `yaml:"token"`
-	AppRole    *AppRoleConfig    `yaml:"appRole"`
+	// `https://host:port` of OpenBao or HashiCorp Vault; `http` on this machine alone.
+	// Required.
+	Address string `yaml:"address"`
+	// Its namespace.
+	Namespace string `yaml:"namespace"`
+	// PEM file of the authorities that vouch for it. Default: the system's.
+	CAFile string `yaml:"caFile"`
+	// Keeper's token there, as `env:NAME` or `file:PATH`. It is renewed while that is
+	// possible, and a file is read again when the token is refused. Default: this, `appRole`
+	// or `kubernetes`.
+	Token string `yaml:"token"`
+	// A login by a role's id and its secret.
+	AppRole *AppRoleConfig `yaml:"appRole"`
+	// A login by the token of a service account.
 	Kubernetes *KubernetesConfig `yaml:"kubernetes"`
 }
 
 // AppRoleConfig is a login by a role's id and its secret, env:NAME or file:PATH.
 type AppRoleConfig struct {
-	RoleID   string `yaml:"roleId"`
+	// Role of the login. Required.
+	RoleID string `yaml:"roleId"`
+	// Its secret, as `env:NAME` or `file:PATH`, good for more than one login: keeper logs in
+	// again when a token's longest life is over. Required.
 	SecretID string `yaml:"secretId"`
-	Mount    string `yaml:"mount"`
+	// Where that login is mounted. Default: `approle`.
+	Mount string `yaml:"mount"`
 }
 
 // KubernetesConfig is a login by the token of a service account.
 type KubernetesConfig struct {
-	Role    string `yaml:"role"`
+	// Role of the login. Required.
+	Role string `yaml:"role"`
+	// File of the service account's token. Default: where Kubernetes puts it.
 	JWTFile string `yaml:"jwtFile"`
-	Mount   string `yaml:"mount"`
+	// Where that login is mounted. Default: `kubernetes`.
+	Mount string `yaml:"mount"`
 }
 
 // HelperConfig is a program that is asked for secrets.
 type HelperConfig struct {
-	Command []string      `yaml:"command"`
+	// The helper's absolute path and its arguments. Required.
+	Command []string `yaml:"command"`
+	// How long it may take, 5m at most. Default: `10s`.
 	Timeout time.Duration `yaml:"timeout"`
-	Env     []string      `yaml:"env"`
+	// Variables that it is given, beside `PATH`.
+	Env []string `yaml:"env"`
 }
 
 func (c Config) checkSecrets() error {

@@ -16,20 +16,20 @@ import (
 // TracesConfig says where spans of calls go, by OTLP/HTTP. Where it names no endpoint,
 // OpenTelemetry's own variables count.
 type TracesConfig struct {
-	// Endpoint is the collector's URL for traces, such as
-	// http://127.0.0.1:4318/v1/traces.
+	// URL of an OTLP/HTTP collector for [traces](monitoring.md#traces), such as `http://127.0.0.1:4318/v1/traces`.
+	// Default: OpenTelemetry's variables count.
 	Endpoint string `yaml:"endpoint"`
-	// HeadersFile holds the headers that go there, "name=value" each, with commas
-	// between, as OTEL_EXPORTER_OTLP_HEADERS has them.
+	// File with the headers that go to the collector, `name=value`, with commas between.
 	HeadersFile string `yaml:"headersFile"`
-	// CAFile is what the collector's certificate is checked by.
+	// PEM file of what the collector's certificate is checked by. Default: the system's.
 	CAFile string `yaml:"caFile"`
-	// Service is keeper's name there, "keeper" by default.
+	// Keeper's name there (`service.name`). Default: `keeper`.
 	Service string `yaml:"service"`
-	// Sampler is as OTEL_TRACES_SAMPLER has it: by default the caller's choice counts,
-	// else SampleRatio.
+	// As `OTEL_TRACES_SAMPLER` has it. Values: `always_on`, `always_off`, `traceidratio`,
+	// `parentbased_always_on`, `parentbased_always_off`, `parentbased_traceidratio`.
+	// Default: `parentbased_traceidratio`.
 	Sampler string `yaml:"sampler"`
-	// SampleRatio is the part of the traces that is kept, 1 by default.
+	// Part of the traces that a ratio sampler keeps, from 0 to 1. Default: `1`.
 	SampleRatio *float64 `yaml:"sampleRatio"`
 }
 

@@ -14,35 +14,43 @@ import (
 // TrustConfig is an issuer whose tokens are exchanged for keeper's. Durations are
 // written 15m, 1h.
 type TrustConfig struct {
-	// Issuer is the iss of its tokens, to the letter.
+	// `iss` of its tokens, to the letter: `https://…`, or `http://` on this machine. An
+	// address named here may be private. Required.
 	Issuer string `yaml:"issuer"`
-	// Audience is the aud that its tokens must have, and no other.
+	// `aud` of its tokens; one that is for others too is refused. Required.
 	Audience string `yaml:"audience"`
-	// JWKSFile and JWKSURL are where its keys are, in place of discovery.
+	// File of its keys, in place of asking the issuer. Default: discovery.
 	JWKSFile string `yaml:"jwksFile"`
-	JWKSURL  string `yaml:"jwksURL"`
-	// CAFile vouches for it in place of the system's authorities.
+	// Address of its keys, in place of discovery; it may be private. Default: discovery.
+	JWKSURL string `yaml:"jwksURL"`
+	// PEM file of the authorities that vouch for it. Default: the system's.
 	CAFile string `yaml:"caFile"`
-	// MaxAge is how old a token may be, 1h by default.
+	// How old, by its `iat`, a token may be; at most `24h`. Default: `1h`.
 	MaxAge time.Duration `yaml:"maxAge"`
-	// Once says that each token is taken once.
+	// Each token, known by its `jti`, is taken once.
 	Once bool `yaml:"once"`
-	// Rules say who may come in; the first that matches counts.
+	// Who may come in; the first that matches counts.
 	Rules []TrustRuleConfig `yaml:"rules"`
 }
 
 // TrustRuleConfig lets in whoever's claims match.
 type TrustRuleConfig struct {
+	// Its name in the audit log. Required.
 	Name string `yaml:"name"`
-	// Match has of each claim the value, a list of values, or {glob: "…"}.
+	// By claim: its value, a list of values, or `{glob: "…"}`, where `*` stands for anything
+	// but a slash and `**` for anything. All claims must match; one that is missing never
+	// does; of a claim that is a list, one value must. A claim inside another is named by a
+	// JSON pointer: `/kubernetes.io/namespace`. Required.
 	Match map[string]any `yaml:"match"`
-	// Agent is the agent's id, in which {claim} stands for a claim's value.
+	// Id of the agent: fixed, or with claims in braces, `ci-{repository}`. In their values
+	// letters, digits and `-` stay, `/` becomes `__`, anything else `_` and two hexadecimal
+	// digits a byte, so that no two come to the same id. Required.
 	Agent string `yaml:"agent"`
-	// Create makes the agent where it is missing.
+	// The agent is registered, with the rule's scopes, where it is missing.
 	Create bool `yaml:"create"`
-	// Scopes are the most that a token can get.
+	// The most that a token can get; no more than the agent's grant either. Required.
 	Scopes []string `yaml:"scopes"`
-	// TTL is how long a token is good for, 15m by default.
+	// How long a token is good for, from `1m` to `24h`. Default: `15m`.
 	TTL time.Duration `yaml:"ttl"`
 }
 

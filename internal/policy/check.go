@@ -18,12 +18,14 @@ const Operator = "admin token"
 // operator learns whether the provider takes a credential. 401 says that it does
 // not.
 type Check struct {
-	// Path is asked for by GET, from the provider's root; it may have a query.
+	// Path, with its query, of a harmless and free call by GET that only a good credential
+	// gets an answer to, from the provider's root: `keeper secret test` makes it. Most
+	// built-in providers have one.
 	Path string `yaml:"path"`
-	// Refused lists further statuses which say that the credential is not taken.
+	// Statuses, beside 401, that say that the credential is not taken.
 	Refused []int `yaml:"refused"`
-	// Field is a member of the JSON answer that is true where the credential is
-	// taken, for a provider whose status says nothing.
+	// Member of the JSON answer that is `true` where the credential is taken, for a provider
+	// that answers 200 in any case.
 	Field string `yaml:"field"`
 }
 

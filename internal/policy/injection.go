@@ -18,34 +18,33 @@ import (
 // "Authorization: Bearer". SigV4, ClientCertificate, HMAC and None
 // stand alone.
 type Injection struct {
-	// None says that calls bear no credential.
+	// Calls bear no credential.
 	None bool `yaml:"none"`
-	// Headers maps a name to a template: {value} is the credential, or {1},
-	// {2} … are its parts between colons.
+	// Header by name, with `{value}`, or `{1}`, `{2}` … for the parts of the credential
+	// between colons.
 	Headers map[string]string `yaml:"headers"`
-	// Basic is HTTP Basic authentication.
+	// HTTP Basic authentication.
 	Basic *BasicInjection `yaml:"basic"`
-	// Query names a query parameter.
+	// The query parameter that holds it.
 	Query string `yaml:"query"`
-	// Path is a template such as "/bot{value}": its last segment holds {value}
-	// and goes into the caller's path, behind the segments that stand before it
-	// in the template, with which the caller's path must begin.
+	// A template such as `/bot{value}`, whose last segment goes into the caller's path,
+	// behind what stands before it in the template.
 	Path string `yaml:"path"`
-	// Body is a field of the body.
+	// The field of the body that holds it.
 	Body *BodyInjection `yaml:"body"`
-	// SigV4 signs the call as AWS demands.
+	// The call is signed as AWS demands.
 	SigV4 *SigV4Injection `yaml:"sigV4"`
-	// OAuth2 exchanges a client's id and secret, or its refresh token.
+	// A client's id and secret, or its refresh token, are exchanged for an access token.
 	OAuth2 *OAuth2Injection `yaml:"oauth2"`
-	// GitHubApp exchanges an app's private key for an installation's token.
+	// An app's private key is exchanged for an installation's token.
 	GitHubApp *GitHubAppInjection `yaml:"githubApp"`
-	// Google exchanges a service account's key.
+	// A service account's key is exchanged for an access token.
 	Google *GoogleInjection `yaml:"google"`
-	// ClientCertificate has the connection authenticated by a certificate.
+	// The connection is made with a client certificate.
 	ClientCertificate *ClientCertificateInjection `yaml:"clientCertificate"`
-	// HMAC signs the body.
+	// A signature goes into the call.
 	HMAC *HMACInjection `yaml:"hmac"`
-	// Or are further ways, without an Or of their own: the shape of the value
+	// Further ways, each with the keys of `inject` but this one; the shape of the value
 	// decides which it is.
 	Or []Injection `yaml:"or"`
 
@@ -55,6 +54,8 @@ type Injection struct {
 // BasicInjection is HTTP Basic authentication with the credential as password
 // of User; without User the credential itself is "user:password".
 type BasicInjection struct {
+	// The credential is the password of this user. Default: the credential is
+	// `user:password`.
 	User string `yaml:"user"`
 }
 
@@ -66,9 +67,11 @@ const (
 
 // BodyInjection is a field that holds the credential.
 type BodyInjection struct {
-	// Field is the field's name; in JSON "a.b" is the member b of the object a.
+	// The field; in JSON `a.b` is the member `b` of the object `a`. The body may have 1 MiB
+	// and no `Content-Encoding`.
 	Field string `yaml:"field"`
-	// Format is BodyJSON or BodyForm; empty: what the call's Content-Type says.
+	// What the body is. Values: `json`, `form`. Default: what the call's `Content-Type`
+	// says.
 	Format string `yaml:"format"`
 }
 
@@ -76,35 +79,36 @@ type BodyInjection struct {
 // accessKeyId and secretAccessKey; sessionToken; roleArn, a role to assume, and
 // externalId.
 type SigV4Injection struct {
-	// Services are the names that may be signed for, AnyService for those that
-	// hand out no credentials. The first counts where the caller's own signature
-	// does not say.
+	// Services, as signatures name them, that may be signed for; the first counts where the
+	// caller's own signature does not say. `*` is all but those whose answers are
+	// credentials (`sts`, `iam`, `ecr` …), which must be named.
 	Services []string `yaml:"services"`
-	// Regions are those that may be signed for; empty: any.
+	// Regions that may be signed for. Default: any.
 	Regions []string `yaml:"regions"`
-	// Region counts where neither the host nor the caller's signature says.
+	// The region where neither the host nor the agent's own signature tells one.
 	Region string `yaml:"region"`
-	// STSURL is where a role is assumed; {region} is the region. Empty: AWS's.
+	// Where a role is assumed, with `{region}`. Default: AWS's.
 	STSURL string `yaml:"stsURL"`
 }
 
 // ClientCertificateInjection is a TLS client certificate. The credential is
 // PEM: the certificate, those that vouch for it, and the private key.
 type ClientCertificateInjection struct {
-	// Roots, in PEM, are trusted for the provider's certificate in place of the
-	// system's.
+	// Certificates, in PEM, that are trusted for the provider's own. Default: the system's.
 	Roots string `yaml:"roots"`
 }
 
 // HMACInjection is a signature under the credential, which is the key, or has
 // the fields keyId and key.
 type HMACInjection struct {
-	Algorithm string `yaml:"algorithm"` // sha256 (the default), sha512 or sha1
-	Encoding  string `yaml:"encoding"`  // hex (the default), base64 or base64url
-	// Signs is a template of what is signed, of {body}, {timestamp} (seconds
-	// since 1970), {method}, {path} (with its query) and {keyId}. Empty: "{body}".
+	// The hash. Values: `sha256`, `sha512`, `sha1`. Default: `sha256`.
+	Algorithm string `yaml:"algorithm"`
+	// Of the signature. Values: `hex`, `base64`, `base64url`. Default: `hex`.
+	Encoding string `yaml:"encoding"`
+	// Template of what is signed: `{body}`, `{timestamp}` in seconds since 1970, `{method}`,
+	// `{path}` with its query, `{keyId}`. Default: `{body}`, the body alone.
 	Signs string `yaml:"signs"`
-	// Headers maps a name to a template of {signature}, {timestamp}, {keyId}.
+	// Header by name, with `{signature}`, `{timestamp}`, `{keyId}`.
 	Headers map[string]string `yaml:"headers"`
 }
 

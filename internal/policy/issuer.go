@@ -13,27 +13,31 @@ import (
 // clientId and clientSecret; with refreshToken the grant is refresh_token (6),
 // without it client_credentials (4.4).
 type OAuth2Injection struct {
-	TokenURL string   `yaml:"tokenURL"`
-	Scopes   []string `yaml:"scopes"`
-	// Auth says where the client's secret goes: "header" (Basic, the default)
-	// or "body".
+	// Where the value is exchanged for an access token. Required.
+	TokenURL string `yaml:"tokenURL"`
+	// Scopes to ask for.
+	Scopes []string `yaml:"scopes"`
+	// Where the client's secret goes: HTTP Basic, or the body. Values: `header`, `body`.
+	// Default: `header`.
 	Auth string `yaml:"auth"`
-	// Parameters are sent beside the standard ones: audience, resource.
+	// Further parameters, by name, such as `audience`.
 	Parameters map[string]string `yaml:"parameters"`
 }
 
 // GitHubAppInjection is an installation's access token. The credential has the
 // fields appId (or the client id), installationId and privateKey.
 type GitHubAppInjection struct {
-	// URL is the API's root. Empty: the provider's base URL.
+	// Root of the API where the app's key is exchanged. Default: the provider's `baseURL`.
 	URL string `yaml:"url"`
 }
 
 // GoogleInjection is an access token of a service account. The credential is
 // the key file as Google hands it out.
 type GoogleInjection struct {
-	Scopes   []string `yaml:"scopes"`
-	TokenURL string   `yaml:"tokenURL"` // empty: Google's
+	// Scopes of the access token. Required.
+	Scopes []string `yaml:"scopes"`
+	// Where it is issued. Default: Google's.
+	TokenURL string `yaml:"tokenURL"`
 }
 
 func (in *Injection) completeOAuth2() error {

@@ -54,46 +54,50 @@ const PermissionTunnel = "tunnel"
 // Decisions are taken on the Catalogue's own copy, so changing them has no
 // effect on what is allowed.
 type Provider struct {
-	// Name is the provider in scopes and in the proxy's path, lower case.
+	// Its name in scopes and in `/api/v1/proxy/<name>/…`, lower case. Required.
 	Name string `yaml:"name"`
-	// Title is the name for people.
+	// Its name for people.
 	Title string `yaml:"title"`
-	// Docs is the address of the vendor's API reference.
+	// Address of the vendor's API reference.
 	Docs string `yaml:"docs"`
-	// BaseURL is what the caller's path is appended to.
+	// What the caller's path is appended to, `https://…`.
 	BaseURL string `yaml:"baseURL"`
-	// Tenant is set instead of BaseURL where every customer has an address of
-	// his own: it says, for a sentence, what the operator must name.
+	// In place of `baseURL`, where every customer has an address of his own: what the
+	// operator must name.
 	Tenant string `yaml:"tenant"`
-	// Hosts are the names under which the provider's own clients reach it where
-	// keeper is their proxy, beside that of BaseURL: "name[:port][/path]". A label
-	// may be "*" ("bedrock.*.amazonaws.com"); "*" alone is every other host, and
-	// only for what bears no credential. Calls go to the host that was asked for.
+	// Names under which its clients reach it where keeper is their proxy, beside that of
+	// `baseURL`: `name[:port][/path]`, in which a label may be `*` (`s3.*.amazonaws.com`).
+	// Calls go to the host that was asked for; to the host of a built-in provider that was
+	// given another address, there. A name that is spelled out, without `*`, may lead to a
+	// private address. `*` alone is every other host, for `inject.none`.
 	Hosts []string `yaml:"hosts"`
-	// Tunnel passes connections to Hosts on unread: nothing is scanned, and no
-	// credential goes in. It needs the scope "provider:tunnel".
+	// Connections to `hosts` are passed on unread, without a credential, for agents with the
+	// scope `<name>:tunnel`.
 	Tunnel bool `yaml:"tunnel"`
-	// Check is how an operator tests a credential; nil where there is no harmless
-	// call that tells.
+	// How an operator tests a credential; without it there is no harmless call that tells.
 	Check *Check `yaml:"check"`
-	// KeyIn lists where the provider's clients put the key: "Header",
-	// "Header: Scheme", "?parameter" or "form field".
+	// Where its clients put the key, for readers: `Header`, `Header: Scheme`, `?parameter`
+	// or `form field`. Keeper takes its token from the places that
+	// [token_missing](errors.md#token_missing) names.
 	KeyIn []string `yaml:"keyIn"`
-	// Inject is how the credential goes into a call.
+	// How the credential goes into a call. Default: `Authorization: Bearer`.
 	Inject *Injection `yaml:"inject"`
-	// Headers are set where the caller sent none of that name.
+	// Headers, by name, that are set where the caller sent none.
 	Headers map[string]string `yaml:"headers"`
-	// Refusal is one of the Refusal constants; empty means universal.
+	// How keeper's refusals [look](errors.md#how-a-refusal-looks), for its clients to
+	// show them. Values: `universal`,
+	// `slack`, `git`, `s3xml`, `awsjson`, `jsonrpc`. Default: `universal`.
 	Refusal string `yaml:"refusal"`
-	// Stream is one of the Stream constants; empty means none.
+	// Dialect of its event streams. Values: `none`, `openai`, `anthropic`, `gemini`, `mcp`.
+	// Default: `none`.
 	Stream string `yaml:"stream"`
-	// Client says how a child process is pointed at keeper.
+	// How `keeper run` points a command at keeper.
 	Client *Client `yaml:"client"`
-	// Routes are calls that go elsewhere or by other rules; the first that
-	// matches counts.
+	// Calls that go elsewhere or by other rules; the first that matches counts.
 	Routes []RouteRule `yaml:"routes"`
-	// Permissions maps a permission to the calls that it covers, each
-	// "METHODS /path [name=value …] [graphql query|mutation]".
+	// By permission, the calls that it covers: `METHODS /path [name=value …] [graphql
+	// query|mutation]`. Methods are joined by commas, or `ANY`; `{id}` is one segment,
+	// `{rest...}` the rest. `read` (GET, HEAD, OPTIONS) and `write` (all else) exist anyway.
 	Permissions map[string][]string `yaml:"permissions"`
 
 	operatorNamed bool        // the operator named the address
@@ -106,27 +110,25 @@ type Provider struct {
 // RouteRule defines the calls of a provider that differ from its others. What
 // it leaves out is as the provider has it.
 type RouteRule struct {
-	// Name is for people.
+	// Its name for people.
 	Name string `yaml:"name"`
-	// Calls are rules as in Permissions; any of them makes the route.
+	// The calls, as in `permissions`; any of them makes the route.
 	Calls []string `yaml:"calls"`
-	// BaseURL is where the calls go.
+	// Where they go.
 	BaseURL string `yaml:"baseURL"`
-	// Hosts are as a Provider has them; without a BaseURL or Hosts of its own, a
-	// route is at the provider's.
+	// As the provider has them. A route without `baseURL` and `hosts` of its own is at the
+	// provider's.
 	Hosts []string `yaml:"hosts"`
-	// Strip is taken off the front of the paths of the calls, which all begin with
-	// it. Where the operator names another address, it stays on.
+	// What is taken off the front of the path, where the provider's address was not changed.
 	Strip string `yaml:"strip"`
-	// Inject is how the credential goes into the calls.
+	// How the credential goes into these calls.
 	Inject *Injection `yaml:"inject"`
-	// Refusal is the shape of a refusal.
+	// How keeper's refusals of these calls look. Values: `universal`, `slack`, `git`,
+	// `s3xml`, `awsjson`, `jsonrpc`.
 	Refusal string `yaml:"refusal"`
-	// Integrity says that the client checks the body: it may be cut, but not
-	// rewritten.
+	// The client checks the body, so an answer is cut where it would have to be redacted.
 	Integrity bool `yaml:"integrity"`
-	// Permissions, where given, are the only ones that count for the calls,
-	// beside the defaults of read and write.
+	// In place of the provider's, for these calls.
 	Permissions map[string][]string `yaml:"permissions"`
 
 	operatorNamed bool
@@ -135,23 +137,26 @@ type RouteRule struct {
 
 // Client lists the environment variables of a provider's clients.
 type Client struct {
-	// BaseURLs name the variables that hold the base URL, with what must
-	// follow the provider's root in them.
+	// Variables that hold the base URL.
 	BaseURLs []EnvURL `yaml:"baseURLs"`
-	// Keys name the variables that get keeper's token in place of the key.
+	// Variables that get the password of the run, in place of the key.
 	Keys []string `yaml:"keys"`
-	// Set gives variables a value that is no secret and that clients need.
+	// Variables, by name, that get a value that is no secret, since clients do not start
+	// without it.
 	Set map[string]string `yaml:"set"`
-	// Secrets name further variables that would hold a real key; those of
-	// Keys would as well.
+	// Further variables that hold a real key, which are taken out. Where there are no `keys`
+	// and keeper is the proxy, the first of them, and those that were taken out, get the
+	// password.
 	Secrets []string `yaml:"secrets"`
-	// Git lists the URL prefixes that git must rewrite to the provider's root.
+	// URL prefixes that git is made to send to keeper.
 	Git []string `yaml:"git"`
 }
 
 // EnvURL is an environment variable that holds a base URL.
 type EnvURL struct {
-	Env    string `yaml:"env"`
+	// Variable that is set to keeper's address for the provider.
+	Env string `yaml:"env"`
+	// What follows that address, such as `/v1`.
 	Suffix string `yaml:"suffix"`
 }
 

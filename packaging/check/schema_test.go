@@ -2,7 +2,9 @@ package check_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -45,9 +47,13 @@ func TestConfigurationsConformToTheSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(page), "```yaml\n")
-	example, _, _ := strings.Cut(rest, "```\n")
-	files := map[string]string{"the example of docs/configuration.md": example}
+	files := map[string]string{}
+	for i, example := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		files[fmt.Sprintf("example %d of docs/configuration.md", i+1)] = example[1]
+	}
+	if len(files) < 10 {
+		t.Fatalf("got %d examples in docs/configuration.md: are they still found?", len(files))
+	}
 	for _, name := range []string{"../system/keeper.yaml", "../image/keeper.yaml"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -60,7 +66,7 @@ func TestConfigurationsConformToTheSchema(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, wrong := range []string{"adr: 127.0.0.1:1", "limits: {bodyBytes: many}", "limits: {stop: 30}", "providers: [{nmae: x}]"} {
+	for _, wrong := range []string{"adr: 127.0.0.1:1", "limits: {bodyBytes: many}", "limits: {stop: 30}", "registration: everyone", "log: {level: 3}", "scan: {github-pat: maybe}", "secrets: [{provider: x}]", "providers: [{nmae: x}]"} {
 		if conforms(t, wrong) == nil {
 			t.Errorf("%s: got it accepted, want a complaint", wrong)
 		}
