@@ -104,7 +104,8 @@ packages:
 image:
 	cd packaging/release && go run . image && go vet . && go test -count 1 .
 
-# The Helm chart and the compose file, by Helm, Kubernetes' types and Compose's loader.
+# The Helm chart, the compose file and the Dockerfile, by Helm, Kubernetes' types,
+# Compose's loader and BuildKit's parser; what the Dockerfile runs is run here.
 chart:
 	cd packaging/check && go vet ./... && go test -count 1 ./...
 
