@@ -1,6 +1,7 @@
 # Everything here needs Go alone, unless it says otherwise.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GORELEASER = github.com/goreleaser/goreleaser/v2@v2.15.4
 
 .PHONY: build test race lint fuzz faults vault conformance openapi monitoring clients matrix browser report bench bench-audit soak
 
@@ -93,7 +94,7 @@ bench-audit:
 soak:
 	bench/soak
 
-.PHONY: packages image chart reproducible release
+.PHONY: packages image chart reproducible release release-check
 
 # deb, rpm and the OCI image, into dist, and each run: the packages by systemd on a
 # copy of this machine, the image as a container. Needs Debian and root.
@@ -113,7 +114,12 @@ chart:
 reproducible:
 	packaging/test/reproducible
 
-# Needs goreleaser 2.15 and a tag; writes dist, and publishes nothing.
+# All files of a release, into dist. Needs a tag on the commit; publishes nothing.
 release: reproducible
-	goreleaser release --clean --skip=publish
+	go run $(GORELEASER) release --clean --skip=publish
 	cd packaging/release && go run . image && go run . provenance
+
+# The same in a clone, under a tag that is nobody's, and what came of it looked at: what
+# archives and packages hold, versions, hashes, bills of materials, provenance. Needs jq.
+release-check:
+	packaging/test/release

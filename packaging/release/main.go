@@ -6,7 +6,8 @@
 //	go run . packages [-arch amd64]  deb and rpm, into dist
 //	go run . image [-push NAME]      the OCI image, into dist
 //	go run . sbom BINARY FILE        what a binary is made of, as CycloneDX
-//	go run . provenance              how the files of dist were made, as SLSA has it
+//	go run . provenance              how the files of dist were made, as SLSA has it, and
+//	                                 their hashes
 package main
 
 import (
@@ -15,7 +16,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 )
 
@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		return p.sbom(ctx, flags.Arg(0), flags.Arg(1))
 	case "provenance":
-		return p.provenance(filepath.Join(p.dist, "provenance.json"))
+		return p.provenance()
 	}
 	return fmt.Errorf("unknown command %q; want assets, packages, image, sbom or provenance", args[0])
 }

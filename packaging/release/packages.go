@@ -59,7 +59,7 @@ func (p *project) packageSection() (map[string]any, error) {
 		return nil, errors.New("reading .goreleaser.yaml: want one entry under nfpms")
 	}
 	section := release.NFPMs[0]
-	for _, key := range []string{"id", "ids", "formats", "package_name", "bindir", "mtime"} {
+	for _, key := range []string{"id", "ids", "formats", "package_name", "file_name_template", "bindir", "mtime"} {
 		delete(section, key)
 	}
 	return section, nil
