@@ -94,7 +94,7 @@ bench-audit:
 soak:
 	bench/soak
 
-.PHONY: packages image chart reproducible release release-check
+.PHONY: packages image chart reproducible release release-files release-check newcomer
 
 # deb, rpm and the OCI image, into dist, and each run: the packages by systemd on a
 # copy of this machine, the image as a container. Needs Debian and root.
@@ -115,11 +115,17 @@ reproducible:
 	packaging/test/reproducible
 
 # All files of a release, into dist. Needs a tag on the commit; publishes nothing.
-release: reproducible
+release: reproducible release-files
+
+release-files:
 	go run $(GORELEASER) release --clean --skip=publish
 	cd packaging/release && go run . image && go run . provenance
 
 # The same in a clone, under a tag that is nobody's, and what came of it looked at: what
-# archives and packages hold, versions, hashes, bills of materials, provenance. Needs jq.
+# archives and packages hold, versions, hashes, bills of materials, provenance. Debian.
 release-check:
 	packaging/test/release
+
+# From a clone to a protected call and a blocked leak, by the README's own commands.
+newcomer:
+	packaging/test/newcomer
