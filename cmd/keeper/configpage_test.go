@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/token"
+	"go/types"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -379,6 +381,67 @@ func TestConfigurationValuesAreThoseThatAreTaken(t *testing.T) {
 		if err := takesSinks(t, fmt.Sprintf(file, "7")); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: 7: got it taken, want only %v, which its comment lists", k.path, k.values)
 		}
+	}
+}
+
+// constant is the value of a constant of a package, by what its source says.
+func constant(t *testing.T, pkg, name string) string {
+	t.Helper()
+	files, err := filepath.Glob("../../internal/" + pkg + "/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := regexp.MustCompile(`(?m)^\s*(?:const )?` + name + ` *= *([^/\n]+)`).FindSubmatch(text)
+		if is == nil {
+			continue
+		}
+		expression := regexp.MustCompile(`[a-zA-Z.]+`).ReplaceAllStringFunc(string(is[1]), func(word string) string {
+			if unit, isTime := map[string]time.Duration{"time.Second": time.Second, "time.Minute": time.Minute, "time.Hour": time.Hour}[word]; isTime {
+				return fmt.Sprint(int64(unit))
+			}
+			return constant(t, pkg, word)
+		})
+		value, err := types.Eval(token.NewFileSet(), nil, token.NoPos, expression)
+		if err != nil {
+			t.Fatalf("%s.%s is %s: %v", pkg, name, expression, err)
+		}
+		return value.Value.ExactString()
+	}
+	t.Fatalf("package %s has no constant %s", pkg, name)
+	return ""
+}
+
+func TestConfigurationDefaultsAreThoseOfTheProgram(t *testing.T) {
+	constants := map[string]string{
+		"limits.bodyBytes": "proxy defaultMaxBody", "limits.messageBytes": "proxy defaultMaxMessage", "limits.authFailuresPerSecond": "server defaultAuthFailures",
+		"limits.responseHeader": "proxy defaultHeaderWait", "limits.idlePing": "proxy defaultIdle", "limits.stop": "server defaultStopTimeout",
+		"audit.checkpointEntries": "audit defaultMarkEntries", "audit.checkpointInterval": "audit defaultMarkInterval", "audit.sinks[].maxBytes": "sink defaultMaxBytes",
+		"audit.retention.segmentEntries": "archive DefaultSegment", "secrets[].refresh": "source DefaultRefresh", "secrets[].keep": "source DefaultKeep",
+		"sources.exec.<name>.timeout": "source defaultHelperTimeout", "trust[].maxAge": "exchange DefaultMaxAge", "trust[].rules[].ttl": "exchange DefaultTTL",
+	}
+	for _, k := range configKeys(t) {
+		want := fmt.Sprint(k.fallbackValue())
+		if d, err := time.ParseDuration(want); err == nil && want != "0" {
+			want = fmt.Sprint(int64(d))
+		}
+		if !regexp.MustCompile(`^[0-9]+$`).MatchString(want) || len(k.values) > 0 || want == "0" || k.path == "traces.sampleRatio" {
+			continue
+		}
+		pkg, name, known := strings.Cut(constants[k.path], " ")
+		if !known {
+			t.Errorf("%s: got no constant for its default %s in this test, want one", k.path, k.fallback)
+		} else if got := constant(t, pkg, name); got != want {
+			t.Errorf("%s: got the default %s in its comment, want that of %s.%s, %s", k.path, k.fallback, pkg, name, got)
+		}
+		delete(constants, k.path)
+	}
+	if len(constants) > 0 {
+		t.Errorf("got no defaults in the comments for %v, want them", constants)
 	}
 }
 
