@@ -163,22 +163,20 @@ func folderKey(ctx context.Context, db *sqlite.DB, given string) (v note.Verifie
 		v, err = audit.NewVerifier(given)
 		return v, false, err
 	}
+	head, err := db.LastCheckpoint(ctx)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, false, err
+	}
 	keys, err := db.Keys(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, k := range keys {
-		if k.Purpose != "audit" {
-			continue
-		}
-		text, err := audit.NoteKey(k.ID, k.Public)
-		if err != nil {
-			return nil, false, err
-		}
-		v, err = audit.NewVerifier(text)
-		return v, true, err
+	text, err := audit.SignerOf(keys, head.Note)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w; give the log's key with --key", err)
 	}
-	return nil, false, errors.New("the folder names no key of the log; give it with --key")
+	v, err = audit.NewVerifier(text)
+	return v, true, err
 }
 
 func (a *app) verifyExport(ctx context.Context, f verifyFlags, key string, known [][]byte) error {
@@ -191,11 +189,8 @@ func (a *app) verifyExport(ctx context.Context, f verifyFlags, key string, known
 	if err != nil {
 		return err
 	}
-	if key != "" && named != key {
-		return a.ofAnotherKey(e, named)
-	}
-	if e.Key, err = audit.NewVerifier(named); err != nil {
-		return err
+	if err := e.TakeKey(key, named); err != nil {
+		return a.ofAnotherKey(e, err)
 	}
 	lines, err := os.Open(f.export)
 	if err != nil {
@@ -222,11 +217,8 @@ func (a *app) verifyKeeper(ctx context.Context, _ verifyFlags, key string, known
 	if err != nil {
 		return err
 	}
-	if key != "" && named != key {
-		return a.ofAnotherKey(e, named)
-	}
-	if e.Key, err = audit.NewVerifier(named); err != nil {
-		return err
+	if err := e.TakeKey(key, named); err != nil {
+		return a.ofAnotherKey(e, err)
 	}
 	lines, err := c.open(ctx, "/audit/export?"+withRange(url.Values{}, e.First, e.Last).Encode(), nil)
 	if err != nil {
@@ -240,17 +232,24 @@ func (a *app) verifyKeeper(ctx context.Context, _ verifyFlags, key string, known
 
 // verified is a verdict as scripts read it.
 type verified struct {
-	OK          bool         `json:"ok"`
-	First       int64        `json:"first"`
-	Last        int64        `json:"last"`
-	Checkpoints int          `json:"checkpoints"`
-	NotHeld     int          `json:"notHeld"` // checkpoints of a witness that say nothing of these entries
-	Signed      int64        `json:"signed"`  // entries up to this one are signed
-	Origin      string       `json:"origin,omitempty"`
-	Root        string       `json:"root,omitempty"`
-	Damage      *verifiedBad `json:"damage,omitempty"`
-	Store       string       `json:"store,omitempty"` // how the rows differ from what the log says of them
-	Index       string       `json:"index,omitempty"` // how the search index differs from the entries, and how to mend it
+	OK          bool          `json:"ok"`
+	First       int64         `json:"first"`
+	Last        int64         `json:"last"`
+	Checkpoints int           `json:"checkpoints"`
+	NotHeld     int           `json:"notHeld"` // checkpoints of a witness that say nothing of these entries
+	Signed      int64         `json:"signed"`  // entries up to this one are signed
+	Origin      string        `json:"origin,omitempty"`
+	Root        string        `json:"root,omitempty"`
+	Keys        []verifiedKey `json:"keys,omitempty"` // that signed the log, one after the other
+	Damage      *verifiedBad  `json:"damage,omitempty"`
+	Store       string        `json:"store,omitempty"` // how the rows differ from what the log says of them
+	Index       string        `json:"index,omitempty"` // how the search index differs from the entries, and how to mend it
+}
+
+type verifiedKey struct {
+	PublicKey string `json:"publicKey"`
+	From      int64  `json:"from,omitempty"` // the entry with which it took over; of the first there is none
+	By        bool   `json:"by,omitempty"`   // it is the one that was given or believed
 }
 
 type verifiedBad struct {
@@ -271,7 +270,7 @@ func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what
 	if err != nil {
 		return fmt.Errorf("verifying %s: %w", what, err)
 	}
-	v := verifiedBy(report)
+	v := verifiedBy(report, keyText(e.Key))
 	if v.OK && beside != nil {
 		err := beside.checkStore(ctx, report.Head.State, &v)
 		if err == nil {
@@ -316,10 +315,22 @@ func (b *besideLog) checkIndex(ctx context.Context, progress func(entries int64)
 	return err
 }
 
-func verifiedBy(report audit.Report) verified {
+// keyText is a key as signed notes write it.
+func keyText(key note.Verifier) string {
+	if v, ok := key.(audit.Verifier); ok {
+		return v.String()
+	}
+	return ""
+}
+
+// verifiedBy is what was found by the key that was given or believed.
+func verifiedBy(report audit.Report, by string) verified {
 	v := verified{OK: report.Damage == nil, First: report.First, Last: report.Last, Checkpoints: report.Checkpoints, NotHeld: report.NotHeld, Signed: report.Head.Size}
 	if report.Head.Size > 0 {
 		v.Origin, v.Root = report.Head.Origin, report.Head.Root.String()
+	}
+	for _, k := range report.Keys {
+		v.Keys = append(v.Keys, verifiedKey{k.PublicKey, k.From, k.PublicKey == by})
 	}
 	if d := report.Damage; d != nil {
 		v.Damage = &verifiedBad{d.Harm, d.Entry, d.Until, d.Text}
@@ -328,9 +339,11 @@ func verifiedBy(report audit.Report) verified {
 }
 
 // ofAnotherKey is the verdict on a proof that names another key than the expected one.
-func (a *app) ofAnotherKey(e audit.Evidence, named string) error {
-	text := fmt.Sprintf("the proof names another key, %s", named)
-	return a.conclude(verifiedBy(audit.Report{First: e.First, Last: e.First - 1, Damage: &audit.Damage{Harm: audit.Forged, Text: text}}), false)
+func (a *app) ofAnotherKey(e audit.Evidence, err error) error {
+	if !errors.Is(err, audit.ErrTampered) {
+		return err
+	}
+	return a.conclude(verifiedBy(audit.Report{First: e.First, Last: e.First - 1, Damage: &audit.Damage{Harm: audit.Forged, Text: err.Error()}}, ""), false)
 }
 
 // conclude prints the verdict; damage gives the exit code 5.
@@ -371,16 +384,48 @@ func (a *app) verdictForEyes(v verified, believed bool) error {
 		fmt.Fprintf(a.out, "%d of the witness's checkpoints could not be held against these entries, since they do not lead through their sizes.\n", v.NotHeld)
 	}
 	fmt.Fprintf(a.out, "Log %s, size %d, root %s\n", v.Origin, v.Signed, v.Root)
+	a.keysForEyes(v)
 	if believed {
 		fmt.Fprintln(a.out, "The key is the one that lies with the log: --key proves that it is keeper's.")
 	}
 	return nil
 }
 
+// keysForEyes says how the log's key changed.
+func (a *app) keysForEyes(v verified) {
+	if len(v.Keys) < 2 {
+		return
+	}
+	var with []string
+	for _, k := range v.Keys[1:] {
+		with = append(with, fmt.Sprintf("entry %d", k.From))
+	}
+	newest := v.Keys[len(v.Keys)-1]
+	fmt.Fprintf(a.out, "Its key changed with %s; now it is %s\n", strings.Join(with, ", "), newest.PublicKey)
+	if !newest.By {
+		fmt.Fprintln(a.out, "Note that one: by the one that was given, a log that a thief of it goes on with looks as sound.")
+	}
+}
+
 // auditHead is a signed head as keeper's route shows it.
 type auditHead struct {
-	Checkpoint string `json:"checkpoint"`
-	PublicKey  string `json:"publicKey"`
+	Checkpoint  string   `json:"checkpoint"`
+	PublicKey   string   `json:"publicKey"`
+	Successions []string `json:"successions"`
+}
+
+// keys are those of the log, where one of them is known; by the newest, which is only
+// believed, where that is "".
+func (h auditHead) keys(known string) (*audit.Chain, error) {
+	v, err := audit.NewVerifier(firstOf(known, h.PublicKey))
+	if err != nil {
+		return nil, err
+	}
+	var heads [][]byte
+	for _, head := range h.Successions {
+		heads = append(heads, []byte(head))
+	}
+	return audit.NewChain(v, heads)
 }
 
 func (a *app) auditHead(ctx context.Context) (h auditHead, raw json.RawMessage, err error) {
@@ -415,20 +460,45 @@ shows later that the log was not put back or rewritten: keeper audit verify
 }
 
 func newAuditKey(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:     "key",
-		Short:   "Print the public key that proves the log",
-		Long:    "Print the public key that the checkpoints of the log are signed with. Note it when\nkeeper is set up: whoever has it needs nothing else of keeper's to verify the log.",
-		Example: "  keeper audit key > audit.pub",
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Print the public key that proves the log",
+		Long: `Print the public key that the checkpoints of the log are signed with. Note it when
+keeper is set up: whoever has it needs nothing else of keeper's to verify the log.
+After keeper key rotate audit, note the new one as well. With --all, print each key
+that the log had, and the entry with which it took over.`,
+		Example: "  keeper audit key > audit.pub\n  keeper audit key --all",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			h, _, err := a.auditHead(cmd.Context())
 			if err != nil {
 				return err
 			}
+			if all {
+				return a.auditKeys(h)
+			}
 			return a.say(map[string]string{"publicKey": h.PublicKey}, "%s", h.PublicKey)
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "show the keys of before, too")
+	return cmd
+}
+
+func (a *app) auditKeys(h auditHead) error {
+	chain, err := h.keys("")
+	if err != nil {
+		return &failure{code: exitRefused, message: err.Error()}
+	}
+	var keys []verifiedKey
+	var rows [][]any
+	for _, k := range chain.Terms() {
+		keys = append(keys, verifiedKey{PublicKey: k.PublicKey, From: k.From})
+		rows = append(rows, []any{k.From, k.PublicKey})
+	}
+	return a.show(map[string]any{"keys": keys}, func() error {
+		return a.table([]column{{name: "FROM"}, {name: "KEY", whole: true}}, rows)
+	})
 }
 
 func newAuditProve(a *app) *cobra.Command {
@@ -471,11 +541,11 @@ func (a *app) prove(ctx context.Context, id int64, key string) error {
 	if err != nil {
 		return missing(err, "there is no entry %d", id)
 	}
-	verifier, err := audit.NewVerifier(firstOf(key, p.PublicKey))
+	keys, err := p.keys(key)
 	if err != nil {
-		return err
+		return &failure{code: exitRefused, message: err.Error()}
 	}
-	head, err := audit.CheckProof(verifier, id, []byte(p.Leaf), p.Path, []byte(p.Checkpoint))
+	head, err := audit.CheckProof(keys, id, []byte(p.Leaf), p.Path, []byte(p.Checkpoint))
 	if err != nil {
 		return &failure{code: exitRefused, message: err.Error()}
 	}

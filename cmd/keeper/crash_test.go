@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,8 +51,10 @@ type crashTest struct {
 	process  int // of the keeper that was started last
 	exited   <-chan struct{}
 
-	flags []string // of keeper serve
-	also  func()   // what the operator does besides, again and again; may be nil
+	flags []string     // of keeper serve
+	first string       // key of the audit log
+	turns atomic.Int64 // of that key that were acknowledged
+	also  func()       // what the operator does besides, again and again; may be nil
 }
 
 // TestNothingIsLostWhenKeeperIsKilledUnderLoad kills a keeper with SIGKILL in
@@ -66,6 +69,7 @@ func TestNothingIsLostWhenKeeperIsKilledUnderLoad(t *testing.T) {
 	}
 	provider := c.provider()
 	defer provider.Close()
+	c.also = c.rotateAudit
 	for round := range *crashes {
 		kill := c.start()
 		if round == 0 {
@@ -75,11 +79,11 @@ func TestNothingIsLostWhenKeeperIsKilledUnderLoad(t *testing.T) {
 	}
 	stop := c.start()
 	c.verify()
-	c.proven()
+	c.proven("--key", c.first)
 	stop()
-	c.proven()
+	c.proven("--key", c.first)
 	canary.AssertFolder(t, c.dir)
-	t.Logf("%d kills, %d calls reached the provider, %d tokens issued, %d revoked", *crashes, len(c.reached), len(c.alive), len(c.revoked))
+	t.Logf("%d kills, %d calls reached the provider, %d tokens issued, %d revoked, %d changes of the log's key", *crashes, len(c.reached), len(c.alive), len(c.revoked), c.turns.Load())
 }
 
 // provider records what reached it with the real key.
@@ -192,6 +196,24 @@ func (c *crashTest) prepare() {
 		c.t.Fatalf("registering: got %d %v", status, out)
 	}
 	c.issue()
+	c.first = c.auditKey()
+}
+
+// auditKey is the one that signs the log.
+func (c *crashTest) auditKey() string {
+	c.t.Helper()
+	status, out := c.ask("GET", "/audit/checkpoint", c.admin, nil)
+	if status != http.StatusOK {
+		c.t.Fatalf("the audit log's key: got %d %v", status, out)
+	}
+	return out["publicKey"].(string)
+}
+
+// rotateAudit has another key sign the log.
+func (c *crashTest) rotateAudit() {
+	if status, _ := c.ask("POST", "/keys/rotate", c.admin, map[string]any{"purpose": "audit"}); status == http.StatusOK {
+		c.turns.Add(1)
+	}
 }
 
 func (c *crashTest) issue() (token string) {
@@ -369,7 +391,7 @@ func (c *crashTest) proven(flags ...string) {
 	c.t.Helper()
 	args := append([]string{"audit", "verify", "--folder", filepath.Join(c.dir, "data")}, flags...)
 	out, err := exec.Command("keeper", args...).CombinedOutput()
-	if err != nil {
-		c.t.Errorf("keeper audit verify: %v\n%s", err, out)
+	if turns := int64(strings.Count(string(out), "entry ")); err != nil || turns < c.turns.Load() {
+		c.t.Errorf("keeper audit verify: %v, want %d changes of the key\n%s", err, c.turns.Load(), out)
 	}
 }

@@ -44,7 +44,10 @@ func TestNothingIsLostOnItsWayOutWhenKeeperIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.flags = []string{"--config", config}
-	c.also = func() { c.ask("POST", "/audit/archive", c.admin, nil) }
+	c.also = func() {
+		c.ask("POST", "/audit/archive", c.admin, nil)
+		c.rotateAudit()
+	}
 	provider := c.provider()
 	defer provider.Close()
 	for round := range *crashes {
@@ -53,7 +56,7 @@ func TestNothingIsLostOnItsWayOutWhenKeeperIsKilled(t *testing.T) {
 			c.prepare()
 		}
 		c.loadUntilKilled(kill, 100+100*(round%3))
-		c.proven()
+		c.proven("--key", c.first)
 	}
 	kill := c.start()
 	c.also()
@@ -61,7 +64,7 @@ func TestNothingIsLostOnItsWayOutWhenKeeperIsKilled(t *testing.T) {
 	<-c.exited
 	kill()
 	last := c.archived()
-	c.proven("--witness", filepath.Join(c.dir, "heads.txt"))
+	c.proven("--witness", filepath.Join(c.dir, "heads.txt"), "--key", c.first)
 	c.delivered(last)
 }
 
@@ -76,7 +79,7 @@ func (c *crashTest) archived() (last int64) {
 	next := int64(1)
 	check := func(args ...string) {
 		c.t.Helper()
-		out, err := exec.Command("keeper", append([]string{"audit", "verify", "--json"}, args...)...).Output()
+		out, err := exec.Command("keeper", append([]string{"audit", "verify", "--json", "--key", c.first}, args...)...).Output()
 		var v verified
 		// What was archived when keeper stopped may not have been deleted yet.
 		if err != nil || json.Unmarshal(out, &v) != nil || v.First > next || args[0] == "--export" && v.First != next {

@@ -14,7 +14,7 @@ func newKey(a *app) *cobra.Command {
 	return group("key", "Show and rotate keeper's own keys", "  keeper key ls\n  keeper key rotate signing",
 		newKeyList(a),
 		group("rotate", "Put a new key in the place of one of keeper's own", "  keeper key rotate signing\n  keeper key rotate vault",
-			newKeyRotateSigning(a), newKeyRotateVault(a), newKeyRotateCA(a), newKeyRotateAdmin(a)))
+			newKeyRotateSigning(a), newKeyRotateVault(a), newKeyRotateCA(a), newKeyRotateAudit(a), newKeyRotateAdmin(a)))
 }
 
 // keyInfo is a key as keeper's routes show it.
@@ -84,6 +84,21 @@ time.`,
 		Example: "  keeper key rotate ca",
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateSaying(cmd, "ca") },
+	}
+}
+
+func newKeyRotateAudit(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "audit",
+		Short: "Have another key sign the audit log",
+		Long: `Have another key sign the audit log from now on. The last one signs that in the log,
+and is destroyed: whoever noted it verifies the log as before, and knows the new
+one by it. Note the new one, too, as keeper audit key shows it: should the last
+one be in other hands, only the new one tells the log from one that they go on
+with. Give it to witnesses at a URL, which take no heads by it until then.`,
+		Example: "  keeper key rotate audit && keeper audit key > audit.pub",
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateSaying(cmd, "audit") },
 	}
 }
 

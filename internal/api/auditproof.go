@@ -9,7 +9,22 @@ import (
 
 type checkpointBody struct {
 	Checkpoint string `json:"checkpoint" doc:"A signed note (C2SP tlog-checkpoint): origin, size, root hash"`
-	PublicKey  string `json:"publicKey" doc:"The key that it is signed with, as signed notes write it"`
+	vouching
+}
+
+// vouching is whose signature it is.
+type vouching struct {
+	PublicKey   string   `json:"publicKey" doc:"The key that the checkpoint is signed with, as signed notes write it"`
+	Successions []string `json:"successions,omitempty" doc:"Where the key was changed: the heads by which keys took over, the first one first, each signed by the key of before and by the next"`
+}
+
+func (s *surface) vouchFor(checkpoint []byte) (v vouching) {
+	key, successions := s.audit.SignedBy(checkpoint)
+	v.PublicKey = key
+	for _, head := range successions {
+		v.Successions = append(v.Successions, string(head))
+	}
+	return v
 }
 
 func (s *surface) checkpoint(ctx context.Context, _ *struct{}) (*output[checkpointBody], error) {
@@ -17,7 +32,7 @@ func (s *surface) checkpoint(ctx context.Context, _ *struct{}) (*output[checkpoi
 	if err != nil {
 		return nil, err
 	}
-	return &output[checkpointBody]{checkpointBody{string(signed), s.audit.PublicKey()}}, nil
+	return &output[checkpointBody]{checkpointBody{string(signed), s.vouchFor(signed)}}, nil
 }
 
 type proofInput struct {
@@ -31,7 +46,7 @@ type proofBody struct {
 	From       int64    `json:"from,omitempty"`
 	Path       []string `json:"path" nullable:"false" doc:"RFC 6962 section 2.1.1 for an entry, 2.1.2 for a head; hashes in base64"`
 	Checkpoint string   `json:"checkpoint" doc:"The signed head that the proof leads to"`
-	PublicKey  string   `json:"publicKey"`
+	vouching
 }
 
 func (s *surface) proof(ctx context.Context, in *proofInput) (*output[proofBody], error) {
@@ -52,7 +67,7 @@ func (s *surface) proof(ctx context.Context, in *proofInput) (*output[proofBody]
 		}
 		body.Path, body.Checkpoint = hashTexts(path), string(signed)
 	}
-	body.PublicKey = s.audit.PublicKey()
+	body.vouching = s.vouchFor([]byte(body.Checkpoint))
 	return &output[proofBody]{body}, nil
 }
 

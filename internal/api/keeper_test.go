@@ -113,7 +113,7 @@ func newKeeper(t *testing.T, c settings) *keeper {
 	must(t, err)
 	held, err := vault.Open(ctx, vault.Config{Store: k.store, Key: vault.KeyFile(filepath.Join(dir, "key")), Log: k.audit, Logger: logger})
 	must(t, err)
-	signs, err := held.AuditKey(ctx)
+	signs, _, err := held.AuditKeys(ctx)
 	must(t, err)
 	must(t, k.audit.Sign(ctx, signs, nil))
 	defaults, err := scope.ParseSet([]string{"openai:chat", "github:read"})

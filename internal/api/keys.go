@@ -65,9 +65,16 @@ func (s *surface) rotateAdmin(ctx context.Context) (*output[done], error) {
 	return said(fmt.Sprintf("A new admin token is in its file; the last one is good until %s, or keeper's next start.", until.Format(time.RFC3339)))
 }
 
+func (s *surface) rotateAudit(ctx context.Context) (*output[done], error) {
+	if err := s.vault.RotateAudit(ctx, s.audit); err != nil {
+		return nil, err
+	}
+	return said(fmt.Sprintf("The audit log is signed by another key, %s. Note it beside the last one, by which what was signed before is verified, and give it to the witnesses.", s.audit.PublicKey()))
+}
+
 type rotateKeyInput struct {
 	Body struct {
-		Purpose     string        `json:"purpose" enum:"signing,vault,ca,admin"`
+		Purpose     string        `json:"purpose" enum:"signing,vault,ca,admin,audit"`
 		NewVaultKey *secret.Value `json:"newVaultKey,omitempty" doc:"A passphrase, or base64: and 32 bytes; absent: a new key is made in the key file"`
 	} `nameHint:"RotateKeyRequest"`
 }
@@ -81,6 +88,8 @@ func (s *surface) rotateKey(ctx context.Context, in *rotateKeyInput) (*output[do
 		return s.rotateAuthority(ctx)
 	case "admin":
 		return s.rotateAdmin(ctx)
+	case "audit":
+		return s.rotateAudit(ctx)
 	case "signing":
 		if err := s.auth.RotateSigning(ctx, callOf(ctx).claims); err != nil {
 			return nil, err

@@ -390,11 +390,11 @@ func (a *Archive) verify(ctx context.Context, s segment) (sum string, err error)
 		return "", err
 	}
 	defer proof.Close()
-	e, _, err := audit.ReadProof(proof)
+	e, named, err := audit.ReadProof(proof)
 	if err != nil {
 		return "", err
 	}
-	if e.Key, err = audit.NewVerifier(a.PublicKey); err != nil {
+	if err := e.TakeKey(a.PublicKey, named); err != nil {
 		return "", err
 	}
 	file, err := os.Open(a.path(s.name()))

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -44,11 +45,7 @@ func must(t *testing.T, err error) {
 
 func newKeeper(t *testing.T) *keeper {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(nil)
-	must(t, err)
-	key, err := audit.NewKey("keeper.test/1", private)
-	must(t, err)
-	k := &keeper{t: t, dir: t.TempDir(), key: key, now: start}
+	k := &keeper{t: t, dir: t.TempDir(), key: newSigner(t), now: start}
 	k.open()
 	t.Cleanup(k.close)
 	return k
@@ -199,6 +196,43 @@ func TestOldEntriesLeaveInFilesThatProveThemselvesAndTheRestIsStillProven(t *tes
 	if d := k.verify(3073); d != nil {
 		t.Errorf("what is left at last: %+v", d)
 	}
+}
+
+// The entries that say so leave, and the heads by which keys took over stay.
+func TestALogIsProvenByItsFirstKeyWhenTheEntriesThatChangedItLeft(t *testing.T) {
+	k := newKeeper(t)
+	first, a := k.key, k.archive(nil)
+	for range 2 {
+		k.write(600)
+		k.key = newSigner(t)
+		must(t, k.log.Succeed(t.Context(), k.key))
+	}
+	k.write(600)
+	newest := k.key
+	k.now = start.Add(25 * time.Hour)
+	k.pass(a, 3)
+	for range 2 {
+		for _, key := range []*audit.Key{first, newest} {
+			k.key = key
+			for i := range int64(3) {
+				k.verifyFile(fmt.Sprintf("audit-%012d-%012d.ndjson", 512*i+1, 512*i+512), 512*i+1, 512*i+512)
+			}
+			if d := k.verify(1537); d != nil {
+				t.Errorf("what is left: %+v", d)
+			}
+		}
+		k.key = newest
+		k.reopen()
+	}
+}
+
+func newSigner(t *testing.T) *audit.Key {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	key, err := audit.NewKey("keeper.test/1", private)
+	must(t, err)
+	return key
 }
 
 func TestEntriesThatNothingSaysWerePrunedAreMissed(t *testing.T) {

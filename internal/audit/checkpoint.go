@@ -33,6 +33,11 @@ type Checkpoint struct {
 	Size   int64     // how many entries it is over
 	Root   tlog.Hash // of the Merkle tree over them
 	State  State     // what they made of keeper's rows
+	// Key is the change of the key that the last of them makes: then the head is signed
+	// by both keys.
+	Key Succession
+
+	other bool // it is of a log whose key was replaced where this one's was not
 }
 
 // State is what the rows were that keeper decides by, after the changes of the first
@@ -70,6 +75,9 @@ func (c Checkpoint) text() string {
 	if c.State.Digest != "" {
 		text += c.State.line()
 	}
+	if c.Key != (Succession{}) {
+		text += c.Key.line()
+	}
 	return text
 }
 
@@ -91,9 +99,12 @@ func parseCheckpoint(text string) (c Checkpoint, err error) {
 	copy(c.Root[:], root)
 	for _, line := range lines[3 : len(lines)-1] {
 		if state, ok := strings.CutPrefix(line, stateLine); ok {
-			if c.State, err = parseState(state); err != nil {
-				return c, err
-			}
+			c.State, err = parseState(state)
+		} else if keys, ok := strings.CutPrefix(line, successionLine); ok {
+			c.Key, err = parseSuccession(keys)
+		}
+		if err != nil {
+			return c, err
 		}
 	}
 	return c, nil
@@ -129,8 +140,7 @@ func OpenCheckpoint(signed []byte, key note.Verifier) (Checkpoint, error) {
 type Key struct {
 	origin   string
 	signer   crypto.Signer
-	verifier note.Verifier
-	public   string
+	verifier Verifier
 }
 
 // NewKey makes the key of the log that origin names, of an Ed25519 signer. origin
@@ -144,11 +154,11 @@ func NewKey(origin string, signer crypto.Signer) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the audit key: %w", err)
 	}
-	verifier, err := note.NewVerifier(text)
+	verifier, err := NewVerifier(text)
 	if err != nil {
 		return nil, fmt.Errorf("making the audit key: %w", err)
 	}
-	return &Key{origin: origin, signer: signer, verifier: verifier, public: text}, nil
+	return &Key{origin: origin, signer: signer, verifier: verifier}, nil
 }
 
 func parsePublic(pkix []byte) (ed25519.PublicKey, error) {
@@ -161,7 +171,7 @@ func parsePublic(pkix []byte) (ed25519.PublicKey, error) {
 }
 
 // Public is the verifier key in the form of signed notes: name+hash+key.
-func (k *Key) Public() string { return k.public }
+func (k *Key) Public() string { return k.verifier.String() }
 
 // Name implements [note.Signer].
 func (k *Key) Name() string { return k.origin }
@@ -201,9 +211,10 @@ func (s *sealer) seal(e *store.AuditEntry, head int64) (seal store.Seal) {
 	return seal
 }
 
-func (k *Key) sign(c Checkpoint) ([]byte, error) {
+// sign signs a head; also are keys of the same log that sign it, too.
+func (k *Key) sign(c Checkpoint, also ...note.Signer) ([]byte, error) {
 	c.Origin = k.origin
-	return note.Sign(&note.Note{Text: c.text()}, k)
+	return note.Sign(&note.Note{Text: c.text()}, append([]note.Signer{k}, also...)...)
 }
 
 // SplitCheckpoints takes signed notes apart that stand one after the other, with

@@ -292,8 +292,8 @@ type TokenRevoked struct {
 
 func (e TokenRevoked) describe() facts { return facts{"token.revoked", e.Agent, "", RiskWarning} }
 
-// KeyRotated is the rotation of one of keeper's own keys: Purpose is "signing",
-// "vault", "ca" or "admin". Stage is "announced" where the key that is named is trusted
+// KeyRotated is the rotation of one of keeper's own keys but the log's, which is
+// [KeySucceeded]: Purpose is "signing", "vault", "ca" or "admin". Stage is "announced" where the key that is named is trusted
 // from now on and does not sign yet.
 type KeyRotated struct {
 	Purpose string `json:"purpose"`

@@ -3,6 +3,7 @@ package audit
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -11,7 +12,6 @@ import (
 	"io"
 	"iter"
 	"strconv"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -39,8 +39,12 @@ func EvidenceOf(ctx context.Context, s Store, key note.Verifier) (Evidence, erro
 	if err != nil {
 		return Evidence{}, err
 	}
+	successions, err := successionsOf(ctx, s)
+	if err != nil {
+		return Evidence{}, err
+	}
 	e := Evidence{
-		Key: key, Whole: true, First: first, Left: left,
+		Key: key, Successions: successions, Whole: true, First: first, Left: left,
 		Entries: func(yield func(Stated, error) bool) {
 			for entry, err := range entriesOf(ctx, s, lowest) {
 				if !yield(statedBy(&entry), err) {
@@ -167,9 +171,10 @@ func checkpointsOf(ctx context.Context, s Store, size int64) (all []store.Checkp
 // What a proof file consists of: a line of JSON each. docs/audit-format.md describes
 // it.
 const (
-	proofFormat = "keeper-audit-proof/1"
-	hashesALine = 256
-	longestLine = 1 << 20
+	proofFormat     = "keeper-audit-proof/1"
+	successorFormat = "keeper-audit-proof/2" // of a log whose key was changed
+	hashesALine     = 256
+	longestLine     = 1 << 20
 )
 
 type proofHead struct {
@@ -182,6 +187,7 @@ type proofHead struct {
 }
 
 type proofLine struct {
+	Succession string `json:"succession,omitempty"`
 	Checkpoint string `json:"checkpoint,omitempty"`
 	Hashes     []byte `json:"hashes,omitempty"`
 }
@@ -192,7 +198,7 @@ type proofLine struct {
 // a last of 0 the newest, whose number is returned. The error wraps store.ErrNotFound where there are no such
 // entries.
 func (l *Log) WriteProof(ctx context.Context, w io.Writer, first, last int64) (int64, error) {
-	head, err := l.freshHead(ctx)
+	head, chain, err := l.provingHead(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -212,19 +218,26 @@ func (l *Log) WriteProof(ctx context.Context, w io.Writer, first, last int64) (i
 	if first < 1 || last < first || last > head.Size {
 		return 0, fmt.Errorf("proving entries %d to %d of %d: %w", first, last, head.Size, store.ErrNotFound)
 	}
-	checkpoints, err := l.proofCheckpoints(ctx, first, last, head)
+	checkpoints, err := l.proofCheckpoints(ctx, first, last, head, chain)
 	if err != nil {
 		return 0, err
 	}
 	top := checkpoints[len(checkpoints)-1].Size
-	places := append(subtreesOf(first-1), subtreesBetween(last, top)...)
+	places := append(subtreesOf(first-1), chain.placesBetween(last, top)...)
 	hashes, err := treeReader{ctx, l.store}.ReadHashes(places)
 	if err != nil {
 		return 0, fmt.Errorf("proving entries %d to %d: %w", first, last, err)
 	}
 	left := len(subtreesOf(first - 1))
 	out := json.NewEncoder(w)
-	err = out.Encode(proofHead{proofFormat, first, last, l.PublicKey(), hashBytes(hashes[:left]), hashBytes(hashes[left:])})
+	format := proofFormat
+	if len(chain.heads) > 0 {
+		format = successorFormat
+	}
+	err = out.Encode(proofHead{format, first, last, chain.newest().PublicKey, hashBytes(hashes[:left]), hashBytes(hashes[left:])})
+	for _, h := range chain.heads {
+		err = errors.Join(err, out.Encode(proofLine{Succession: string(h.Note)}))
+	}
 	for _, c := range checkpoints {
 		err = errors.Join(err, out.Encode(proofLine{Checkpoint: string(c.Note)}))
 	}
@@ -234,15 +247,45 @@ func (l *Log) WriteProof(ctx context.Context, w io.Writer, first, last int64) (i
 	return last, l.writeHashes(ctx, out, first, last)
 }
 
-// proofCheckpoints are those that end among the entries, and one over all of them.
-func (l *Log) proofCheckpoints(ctx context.Context, first, last int64, head *Head) (all []store.Checkpoint, err error) {
+// provingHead is the newest head, and the keys of the log until then. The key of a proof
+// is the one that signs now.
+func (l *Log) provingHead(ctx context.Context) (*Head, *Chain, error) {
+	head, err := l.freshHead(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	chain := l.chain.Load()
+	if n := len(chain.heads); n > 0 && chain.heads[n-1].Size > head.Size { // it took over just now
+		head = &chain.heads[n-1]
+	}
+	return head, chain.upTo(head.Size), nil
+}
+
+// placesBetween are the places of the perfect subtrees that a tree grows by, as
+// subtreesBetween has them, from one head to the next by which a key took over.
+func (c *Chain) placesBetween(from, to int64) (places []int64) {
+	for _, h := range c.heads {
+		if h.Size > from && h.Size < to {
+			places = append(places, subtreesBetween(from, h.Size)...)
+			from = h.Size
+		}
+	}
+	return append(places, subtreesBetween(from, to)...)
+}
+
+// proofCheckpoints are those that end among the entries, and one over all of them, which
+// the newest key signed.
+func (l *Log) proofCheckpoints(ctx context.Context, first, last int64, head *Head, chain *Chain) (all []store.Checkpoint, err error) {
 	stored, err := checkpointsOf(ctx, l.store, first-1)
 	if err != nil {
 		return nil, fmt.Errorf("proving entries %d to %d: %w", first, last, err)
 	}
 	for _, c := range append(stored, store.Checkpoint{Size: head.Size, Note: head.Note}) {
-		all = append(all, c)
-		if c.Size >= last {
+		newest := c.Size >= chain.newest().From
+		if c.Size <= last || newest {
+			all = append(all, c)
+		}
+		if c.Size >= last && newest {
 			break
 		}
 	}
@@ -311,6 +354,9 @@ func ReadProof(r io.Reader) (e Evidence, publicKey string, err error) {
 	if first == 0 {
 		return e, "", malformed("it is empty")
 	}
+	if e.succeeds != (len(e.Successions) > 0) {
+		return e, "", malformed("it names no head by which the key changed")
+	}
 	if int64(len(recorded)) != e.Last-first+1 {
 		return e, "", malformed("it has %d hashes for the entries %d to %d", len(recorded), first, e.Last)
 	}
@@ -323,9 +369,31 @@ func ReadProof(r io.Reader) (e Evidence, publicKey string, err error) {
 	return e, publicKey, nil
 }
 
+// TakeKey sets the key by which an export is verified: the one that was given, or, where
+// that is empty, the one that its proof names, which is only believed. The error wraps
+// ErrTampered where the proof names none to which the given one leads, or that leads to it.
+func (e *Evidence) TakeKey(given, named string) error {
+	key, err := NewVerifier(cmp.Or(given, named))
+	if err != nil {
+		return err
+	}
+	e.Key = key
+	if given == "" || given == named {
+		return nil
+	}
+	if len(e.Successions) == 0 {
+		return fmt.Errorf("the proof names another key, %s; what was exported before the key was changed is verified by the key of then: %w", named, ErrTampered)
+	}
+	chain, err := NewChain(key, e.Successions)
+	if err == nil && chain.newest().PublicKey != named {
+		err = fmt.Errorf("the proof names another key, %s, than its succession of keys leads to: %w", named, ErrTampered)
+	}
+	return err
+}
+
 // malformed says why a proof is not of the format, so that it proves nothing.
 func malformed(why string, args ...any) error {
-	return fmt.Errorf("reading the proof, which is not of the format %s: %w", proofFormat, fmt.Errorf(why, args...))
+	return fmt.Errorf("reading the proof, which is not of the format %s or %s: %w", proofFormat, successorFormat, fmt.Errorf(why, args...))
 }
 
 func (e *Evidence) readHead(line []byte) (publicKey string, err error) {
@@ -337,9 +405,10 @@ func (e *Evidence) readHead(line []byte) (publicKey string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if format != proofFormat {
+	if format != proofFormat && format != successorFormat {
 		return "", fmt.Errorf("it says that it is of the format %q", format)
 	}
+	e.succeeds = format == successorFormat
 	if e.First < 1 || e.Last < e.First {
 		return "", errors.New("it is of no entries")
 	}
@@ -355,13 +424,16 @@ func (e *Evidence) readHead(line []byte) (publicKey string, err error) {
 // readLine reads a line behind the first: a checkpoint, or hashes, where so many came
 // before.
 func (e *Evidence) readLine(line []byte, before int) ([]tlog.Hash, error) {
-	var checkpoint, hashes string
+	var succession, checkpoint, hashes string
 	switch {
+	case e.succeeds && len(e.Checkpoints) == 0 && strictly(line, map[string]any{"succession": &succession}) == nil:
+		e.Successions = append(e.Successions, []byte(succession))
+		return nil, nil
 	case before == 0 && strictly(line, map[string]any{"checkpoint": &checkpoint}) == nil:
 		e.Checkpoints = append(e.Checkpoints, []byte(checkpoint))
 		return nil, nil
 	case strictly(line, map[string]any{"hashes": &hashes}) != nil:
-		return nil, errors.New("it is neither a checkpoint nor hashes")
+		return nil, errors.New("it is neither a checkpoint nor hashes, nor, where the format has it, a succession in its place")
 	}
 	b, ok := decode64(hashes)
 	if !ok || len(b) == 0 || len(b) > hashesALine*tlog.HashSize || before%hashesALine != 0 {
@@ -449,25 +521,4 @@ func wholeLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
 		return 0, nil, nil
 	}
 	return n, data[:n], nil
-}
-
-// NewVerifier reads a public key as signed notes write it, in its one form:
-// name+hash+key.
-func NewVerifier(publicKey string) (note.Verifier, error) {
-	v, err := note.NewVerifier(publicKey)
-	fields := strings.SplitN(publicKey, "+", 3)
-	if _, canonical := decode64(fields[len(fields)-1]); err != nil || !canonical || strings.ToLower(fields[1]) != fields[1] {
-		return nil, errors.New("reading the audit log's public key: want it as `keeper audit key` prints it")
-	}
-	return v, nil
-}
-
-// NoteKey is the public key of a stored audit key, which has this origin and this
-// PKIX public half.
-func NoteKey(origin string, pkix []byte) (string, error) {
-	public, err := parsePublic(pkix)
-	if err != nil {
-		return "", err
-	}
-	return note.NewEd25519VerifierKey(origin, public)
 }

@@ -39,6 +39,7 @@ const (
 type Store interface {
 	Entries
 	Tree
+	KeyChanges
 }
 
 // Entries keeps the entries. AppendAudit makes all of them durable or none, with
@@ -92,6 +93,7 @@ type Log struct {
 	foreign      atomic.Bool            // the store holds entries that keeper did not write
 	sealer       atomic.Pointer[sealer] // the writer's; nil until Sign
 	key          atomic.Pointer[Key]    // nil until Sign
+	chain        atomic.Pointer[Chain]  // that key is the last of; another is set before key is
 	head         heads
 	state        atomic.Pointer[stateNow] // nil: not said
 }

@@ -28,11 +28,13 @@ type disk struct {
 	entries []store.AuditEntry
 	nodes   []store.AuditNode
 	heads   []store.Checkpoint
-	commits int
-	fail    error         // returned instead of writing
-	lie     error         // returned after writing
-	gate    chan struct{} // where set, a commit waits for it
-	blind   error         // returned by AuditTotals
+
+	successions []store.Checkpoint
+	commits     int
+	fail        error         // returned instead of writing
+	lie         error         // returned after writing
+	gate        chan struct{} // where set, a commit waits for it
+	blind       error         // returned by AuditTotals
 }
 
 func (d *disk) AppendAudit(_ context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error {
@@ -85,6 +87,22 @@ func (d *disk) PutCheckpoint(_ context.Context, c store.Checkpoint) error {
 	}
 	d.heads = append(d.heads, c)
 	return nil
+}
+
+func (d *disk) AppendSuccession(ctx context.Context, entry store.AuditEntry, head store.Checkpoint, nodes ...store.AuditNode) error {
+	err := d.AppendAudit(ctx, []store.AuditEntry{entry}, nodes...)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil || d.lie != nil {
+		d.heads, d.successions = append(d.heads, head), append(d.successions, head)
+	}
+	return err
+}
+
+func (d *disk) Successions(context.Context) ([]store.Checkpoint, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.successions), nil
 }
 
 func (d *disk) Checkpoints(_ context.Context, size int64, limit int) ([]store.Checkpoint, error) {

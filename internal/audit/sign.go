@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"sync"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/superinstance/keeper/internal/store"
@@ -57,12 +56,14 @@ func (l *Log) marked() int64 {
 func (l *Log) Signed() int64 { return l.marked() }
 
 // AwaitHead returns the newest signed head as soon as it is over more than size
-// entries. It returns ctx's error when that ends first.
+// entries. Where keys took over behind those entries, it is the first head by which one
+// did: who follows the log by the key of before knows the next one by it. It returns
+// ctx's error when that ends first.
 func (l *Log) AwaitHead(ctx context.Context, size int64) (Head, error) {
 	for {
 		h, next := l.head.load()
 		if h != nil && h.Size > size {
-			return *h, nil
+			return l.followed(size, *h), nil
 		}
 		select {
 		case <-next:
@@ -72,23 +73,46 @@ func (l *Log) AwaitHead(ctx context.Context, size int64) (Head, error) {
 	}
 }
 
+// followed is the head to be shown next to those who have seen that over size entries.
+func (l *Log) followed(size int64, newest Head) Head {
+	chain := l.chain.Load()
+	if chain == nil || size == 0 {
+		return newest
+	}
+	if i := chain.term(size); i < len(chain.heads) && chain.heads[i].Size < newest.Size {
+		return chain.heads[i]
+	}
+	return newest
+}
+
 // Sign holds the log against its last checkpoint, and from then on signs checkpoints
 // with key. Decisions of a keeper that was killed get the outcome "unknown". The error
 // wraps ErrTampered where the log is not the one of which that checkpoint speaks, or an
 // entry behind it is none of keeper's.
 //
 // rows says what the state of keeper's rows is and whether that is the one that was
-// signed; nil: nothing is signed of it.
-func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
+// signed; nil: nothing is signed of it. next are keys of keeper's that may have taken over
+// from key, when it was killed: the log says whether one did, and PublicKey which.
+func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker, next ...*Key) error {
+	chain, key, err := chainWith(ctx, l.store, append([]*Key{key}, next...)...)
+	if err != nil {
+		return fmt.Errorf("opening the audit log: %w", err)
+	}
 	last, err := l.store.LastCheckpoint(ctx)
 	var signed Checkpoint
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		err = l.checkUnsigned(ctx)
+		if err = l.checkSuccession(ctx, chain, 0); err == nil {
+			err = l.checkUnsigned(ctx)
+		}
 	case err != nil:
 		return fmt.Errorf("opening the audit log: %w", err)
 	default:
-		if signed, err = l.agrees(ctx, last.Note, key); err != nil {
+		signed, err = l.agrees(ctx, last.Note, chain)
+		if err == nil {
+			err = l.checkSuccession(ctx, chain, last.Size)
+		}
+		if err != nil {
 			return fmt.Errorf("opening the audit log: %w", err)
 		}
 		l.head.store(&Head{last.Size, last.Note})
@@ -123,6 +147,7 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 		}
 		l.EndChange(digest, cutoff)
 	}
+	l.chain.Store(chain)
 	l.key.Store(key)
 	return l.mark(ctx)
 }
@@ -130,7 +155,7 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker) error {
 // Continues returns a checkpoint of this log's key, which was kept elsewhere before this
 // start, if the log goes on from the one of which it speaks. The error wraps ErrTampered where it does not.
 func (l *Log) Continues(ctx context.Context, signed []byte) (Checkpoint, error) {
-	c, err := l.agrees(ctx, signed, l.key.Load())
+	c, err := l.agrees(ctx, signed, l.chain.Load())
 	if err == nil && c.Size > l.found {
 		err = fmt.Errorf("the log's signed heads from that over %d entries on are gone: %w", c.Size, ErrTampered)
 	}
@@ -138,8 +163,8 @@ func (l *Log) Continues(ctx context.Context, signed []byte) (Checkpoint, error) 
 }
 
 // agrees returns a checkpoint if the log is the one of which it speaks.
-func (l *Log) agrees(ctx context.Context, signed []byte, key *Key) (Checkpoint, error) {
-	c, err := OpenCheckpoint(signed, key.verifier)
+func (l *Log) agrees(ctx context.Context, signed []byte, chain *Chain) (Checkpoint, error) {
+	c, err := chain.Open(signed)
 	if err != nil {
 		return c, err
 	}
@@ -173,6 +198,7 @@ func (l *Log) Checkpoint(ctx context.Context) (signed []byte, err error) {
 	return h.Note, nil
 }
 
+// freshHead is the newest head, over all entries that were durable when it was called.
 func (l *Log) freshHead(ctx context.Context) (*Head, error) {
 	last, _ := l.durable.get()
 	if l.marked() < last {
@@ -256,10 +282,13 @@ func (l *Log) ConsistencyBetween(ctx context.Context, from, to int64) ([]tlog.Ha
 }
 
 // CheckProof says whether a proof shows that the leaf is that of the entry of a
-// number, in the log of which a checkpoint speaks that key signed. The error wraps
-// ErrTampered where it does not.
-func CheckProof(key note.Verifier, seq int64, leaf []byte, path [][]byte, signed []byte) (Checkpoint, error) {
-	c, err := OpenCheckpoint(signed, key)
+// number, in the log of which a checkpoint speaks that a key of the chain signed. The
+// error wraps ErrTampered where it does not.
+func CheckProof(keys *Chain, seq int64, leaf []byte, path [][]byte, signed []byte) (Checkpoint, error) {
+	c, err := keys.Open(signed)
+	if err == nil && !keys.vouches(c.Size) {
+		err = errNotVouched
+	}
 	if err != nil {
 		return c, err
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"slices"
@@ -25,7 +26,12 @@ type Stated struct {
 
 // Evidence is a log, or a part of one without a gap, and what was signed of it.
 type Evidence struct {
+	// Key is one of the log's, as it is known from elsewhere; or the one that lies with
+	// the log, which then is only believed.
 	Key note.Verifier
+	// Successions are the heads by which keys took over, all up to the largest
+	// checkpoint, in order.
+	Successions [][]byte
 	// Whole says that it is all of the log as it is now: then a larger checkpoint
 	// that was kept elsewhere shows that the log was put back. Of an export it
 	// shows nothing.
@@ -48,6 +54,8 @@ type Evidence struct {
 	Known [][]byte
 	// Progress is told now and then how many entries were gone through. It may be nil.
 	Progress func(entries int64)
+
+	succeeds bool // it is of a format that has successions
 }
 
 // Harm is what was done to a log.
@@ -80,6 +88,7 @@ type Report struct {
 	NotHeld     int        // checkpoints of Known that say nothing here: the tree never has their size; counted where there is no damage
 	Head        Checkpoint // the largest of those that hold
 	Damage      *Damage    // nil: none
+	Keys        []Term     // that signed the log, one after the other; nil: they are no succession
 }
 
 // window is how many entries are kept to tell what was done among those that a
@@ -111,13 +120,15 @@ func Verify(ctx context.Context, e Evidence) (Report, error) {
 // verification is one run of Verify.
 type verification struct {
 	Evidence
+	chain      *Chain
 	own, known []Checkpoint // by size, those that the tree has not come to
 	report     Report
 	tree       frontier
 	good       int64    // all entries up to it are those that were signed
 	base       frontier // and the tree over them
 	recent     []Stated // those after it, window of them at most
-	latest     []byte   // the leaf of the last entry, until the next is read
+	latest     []byte   // the leaf of the last entry that was read
+	latestSeq  int64    // and its number
 	stopped    bool     // the last entry that was signed says that keeper stopped
 	want       Checkpoint
 	top        int64 // the size of the largest checkpoint that lies with the entries
@@ -132,8 +143,13 @@ type verification struct {
 
 // openHeads reads the checkpoints.
 func (v *verification) openHeads() (*Damage, error) {
+	var err error
+	if v.chain, err = NewChain(v.Key, v.Successions); err != nil {
+		return &Damage{Harm: Forged, Text: err.Error()}, nil
+	}
+	v.report.Keys = v.chain.Terms()
 	var bad *Damage
-	if v.own, bad = v.open(v.Checkpoints, "checkpoint"); bad != nil {
+	if v.own, bad = v.open(v.Checkpoints, "checkpoint", v.chain); bad != nil {
 		return bad, nil
 	}
 	if v.Last > 0 {
@@ -141,21 +157,33 @@ func (v *verification) openHeads() (*Damage, error) {
 			return bad, err
 		}
 	}
-	if v.known, bad = v.open(v.Known, "the witness's checkpoint"); bad != nil {
+	if v.known, bad = v.open(v.Known, "the witness's checkpoint", v.chain, v.seenElsewhere()...); bad != nil {
 		return bad, nil
 	}
+	v.addSuccessions()
 	for _, all := range [][]Checkpoint{v.own, v.known} {
 		slices.SortStableFunc(all, func(a, b Checkpoint) int { return cmp.Compare(a.Size, b.Size) })
 	}
 	if n := len(v.own); n > 0 {
 		v.top = v.own[n-1].Size
+		if !v.chain.vouches(v.top) {
+			return &Damage{Harm: Forged, Text: errNotVouched.Error()}, nil
+		}
 	}
 	return nil, nil
 }
 
-func (v *verification) open(signed [][]byte, what string) (all []Checkpoint, d *Damage) {
+// open opens heads of the log by its keys. One that keys of another log signed that
+// parted from this one, as others say, is of that.
+func (v *verification) open(signed [][]byte, what string, keys *Chain, others ...*Chain) (all []Checkpoint, d *Damage) {
 	for i, note := range signed {
-		c, err := openStrictly(note, v.Key)
+		c, err := keys.open(note, openStrictly)
+		for j := 0; err != nil && j < len(others); j++ {
+			if other, amiss := others[j].open(note, openStrictly); amiss == nil {
+				c, err = other, nil
+				c.other = true
+			}
+		}
 		if err != nil {
 			return nil, &Damage{Harm: Forged, Text: fmt.Sprintf("%s %d of %d: %v", what, i+1, len(signed), err)}
 		}
@@ -164,12 +192,51 @@ func (v *verification) open(signed [][]byte, what string) (all []Checkpoint, d *
 	return all, nil
 }
 
+// seenElsewhere are chains of keys that a witness was shown and that are not this
+// log's: each begins as it does, and goes on by a head that a key of it signed.
+func (v *verification) seenElsewhere() (all []*Chain) {
+	known := slices.Clone(v.Known)
+	size := func(signed []byte) int64 {
+		c, _ := statedIn(signed)
+		return c.Size
+	}
+	slices.SortStableFunc(known, func(a, b []byte) int { return cmp.Compare(size(a), size(b)) })
+	for _, signed := range known {
+		if c, err := statedIn(signed); err != nil || c.Key == (Succession{}) {
+			continue
+		}
+		chains := append([]*Chain{v.chain}, all...)
+		if slices.ContainsFunc(chains, func(c *Chain) bool { _, err := c.Open(signed); return err == nil }) {
+			continue
+		}
+		for _, from := range chains {
+			if next, err := from.upTo(size(signed) - 1).with(signed); err == nil {
+				all = append(all, next)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// addSuccessions adds the heads by which keys took over to the log's own, where they are
+// not among them.
+func (v *verification) addSuccessions() {
+	for _, h := range v.chain.heads {
+		is := func(c Checkpoint) bool { return c.Size == h.Size }
+		if c, err := statedIn(h.Note); err == nil && !slices.ContainsFunc(v.own, is) {
+			v.own = append(v.own, c)
+		}
+	}
+}
+
 // fitTogether says whether the checkpoints of an export are those that its proof must
 // have.
 func (v *verification) fitTogether() (*Damage, error) {
 	top := v.First - 1
 	for i, c := range v.own {
-		if c.Size <= top || i > 0 && top >= v.Last {
+		over := i > 0 && top >= v.Last && (top > v.Last || v.chain.newest().From <= top)
+		if c.Size <= top || over {
 			return nil, malformed("checkpoint %d, of size %d, does not belong there", i+1, c.Size)
 		}
 		top = c.Size
@@ -178,7 +245,10 @@ func (v *verification) fitTogether() (*Damage, error) {
 		return &Damage{Harm: Forged, Entry: top + 1, Until: v.Last,
 			Text: fmt.Sprintf("no checkpoint is over the entries %d to %d, so nothing shows that they are keeper's", top+1, v.Last)}, nil
 	}
-	if want := len(subtreesBetween(v.Last, top)); len(v.Right) != want {
+	if newest := v.chain.newest(); top < newest.From {
+		return &Damage{Harm: Forged, Text: fmt.Sprintf("the newest key took over with entry %d, and signed no head of it", newest.From)}, nil
+	}
+	if want := len(v.chain.placesBetween(v.Last, top)); len(v.Right) != want {
 		return nil, malformed("want %d hashes over the entries %d to %d, have %d", want, v.Last+1, top, len(v.Right))
 	}
 	return nil, nil
@@ -236,7 +306,7 @@ func (v *verification) run(ctx context.Context) (*Damage, error) {
 		return v.truncated(), nil
 	}
 	for i, hash := range v.Right {
-		if d := v.join(subtreesBetween(v.Last, v.top)[i], hash); d != nil {
+		if d := v.join(v.chain.placesBetween(v.Last, v.top)[i], hash); d != nil {
 			return d, nil
 		}
 	}
@@ -256,7 +326,7 @@ func (v *verification) take(e Stated, next func() (Stated, error, bool)) *Damage
 		return v.judge(e, next)
 	}
 	v.tree.add(h, v.holdNode)
-	v.report.Last, v.latest = v.tree.size, e.Leaf
+	v.report.Last, v.latest, v.latestSeq = v.tree.size, e.Leaf, v.tree.size
 	v.remember(e)
 	if d := v.hold(); d != nil {
 		return v.refined(d, next)
@@ -321,13 +391,16 @@ func (v *verification) hold() *Damage {
 			v.want = c
 			return v.unlike(c.Size)
 		}
+		if d := v.succession(c); d != nil {
+			return d
+		}
 		v.fits(c)
 		fit = true
 	}
 	parted := false
 	for _, c := range known {
 		v.held++
-		if c.Root == root {
+		if c.Root == root && !c.other {
 			v.fits(c)
 			fit = true
 		} else {
@@ -344,6 +417,27 @@ func (v *verification) hold() *Damage {
 		return v.suspected()
 	}
 	return nil
+}
+
+// succession holds a head by which a key took over against the entry that says so, where
+// that was read.
+func (v *verification) succession(c Checkpoint) *Damage {
+	if c.Key == (Succession{}) || v.latestSeq != c.Size || changesKey(v.latest) == c.Key {
+		return nil
+	}
+	return &Damage{Harm: Forged, Entry: c.Size, Text: fmt.Sprintf("the log's key changed with entry %d, which does not say so", c.Size)}
+}
+
+// changesKey is the change of the log's key that a leaf speaks of.
+func changesKey(leaf []byte) Succession {
+	var e struct {
+		Event   string       `json:"event"`
+		Details KeySucceeded `json:"details"`
+	}
+	if json.Unmarshal(leaf, &e) != nil || e.Event != e.Details.describe().name {
+		return Succession{}
+	}
+	return Succession(e.Details)
 }
 
 // due takes those of size from the head of a list, and drops smaller ones.

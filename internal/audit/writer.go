@@ -27,6 +27,8 @@ type write struct {
 	mark     bool        // it is no entry: it asks for a checkpoint over all before it
 	decision bool        // an outcome is to follow
 	closes   int64       // the decision whose outcome it is, or 0
+	next     *Key        // that signs behind this entry; nil: the key stays
+	head     Head        // over this entry, where next is set
 }
 
 // gone says whether the caller waits no more.
@@ -150,9 +152,10 @@ func (w *writer) commit(batch []*write) {
 	}
 	batch = slices.DeleteFunc(append(w.backlog, batch...), (*write).gone)
 	w.backlog = nil
+	batch, successions := apart(batch)
 	if err := w.append(batch); err != nil {
 		w.uncertain = true
-		w.fail(batch, err)
+		w.fail(append(batch, successions...), err)
 		return
 	}
 	w.log.durable.set(w.tree.size)
@@ -164,12 +167,27 @@ func (w *writer) commit(batch []*write) {
 		}
 		w.follow(e, e.tell(nil))
 	}
+	for _, e := range successions {
+		w.succeed(e)
+	}
 	w.markWhenDue(wanted)
 	for _, e := range batch {
 		if e.mark {
 			e.tell(nil)
 		}
 	}
+}
+
+// apart takes those out of a batch that change the log's key.
+func apart(batch []*write) (others, successions []*write) {
+	for _, e := range batch {
+		if e.next != nil {
+			successions = append(successions, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	return others, successions
 }
 
 // follow notes which decisions wait for an outcome. The caller of one who has gone
@@ -200,14 +218,7 @@ func (w *writer) append(batch []*write) error {
 			continue
 		}
 		w.tried = append(w.tried, e)
-		e.entry.Seq = tree.size + 1
-		e.entry.ID = strconv.FormatInt(e.entry.Seq, 10)
-		w.leaf = appendLeaf(w.leaf[:0], &e.entry)
-		e.entry.Hash = leafHash(w.leaf)
-		if s := w.log.sealer.Load(); s != nil {
-			e.entry.Seal = s.seal(&e.entry, head)
-		}
-		tree.add(e.entry.Hash, func(n store.AuditNode) { nodes = append(nodes, n) })
+		w.number(e, &tree, head, func(n store.AuditNode) { nodes = append(nodes, n) })
 		rows = append(rows, e.entry)
 	}
 	if len(rows) == 0 {
@@ -220,6 +231,19 @@ func (w *writer) append(batch []*write) error {
 	}
 	w.tree = tree
 	return nil
+}
+
+// number makes an entry the next leaf of the tree, behind the head over so many
+// entries.
+func (w *writer) number(e *write, tree *frontier, head int64, complete func(store.AuditNode)) {
+	e.entry.Seq = tree.size + 1
+	e.entry.ID = strconv.FormatInt(e.entry.Seq, 10)
+	w.leaf = appendLeaf(w.leaf[:0], &e.entry)
+	e.entry.Hash = leafHash(w.leaf)
+	if s := w.log.sealer.Load(); s != nil {
+		e.entry.Seal = s.seal(&e.entry, head)
+	}
+	tree.add(e.entry.Hash, complete)
 }
 
 // findHead asks the store for the last checkpoint where it is not known whether it is
@@ -236,7 +260,7 @@ func (w *writer) findHead() error {
 	case err != nil:
 		return err
 	case last.Size > w.log.marked():
-		if _, err := OpenCheckpoint(last.Note, w.log.key.Load().verifier); err != nil || last.Size > w.tree.size {
+		if _, err := w.log.chain.Load().Open(last.Note); err != nil || last.Size > w.tree.size {
 			return fmt.Errorf("the last signed head is none of keeper's: %w", ErrTampered)
 		}
 		w.log.head.store(&Head{Size: last.Size, Note: last.Note})
@@ -290,6 +314,10 @@ func (w *writer) happened() {
 	}
 	w.backlog = slices.DeleteFunc(w.backlog, func(e *write) bool { return slices.Contains(w.tried, e) })
 	for _, e := range w.tried {
+		if e.next != nil {
+			w.enact(e)
+			continue
+		}
 		w.follow(e, e.result == nil)
 	}
 	w.log.durable.set(w.tree.size)

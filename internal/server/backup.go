@@ -109,23 +109,12 @@ func (b backingUp) manifest(s *sqlite.Snapshot) (backup.Manifest, error) {
 	if err != nil {
 		return backup.Manifest{}, err
 	}
-	origin, _, _ := strings.Cut(string(s.Checkpoint.Note), "\n")
-	public, err := publicKey(s.Keys, origin)
+	public, err := audit.SignerOf(s.Keys, s.Checkpoint.Note)
 	return backup.Manifest{
 		Keeper: b.version, CreatedAt: time.Now().UTC().Truncate(time.Second), Schema: s.Schema,
 		Log:      backup.Log{Entries: s.Checkpoint.Size, PublicKey: public, Checkpoint: string(s.Checkpoint.Note)},
 		VaultKey: backup.VaultKey{ID: kek.ID, Kind: kek.Kind},
 	}, err
-}
-
-// publicKey is the key of the log that origin names.
-func publicKey(keys []store.Key, origin string) (string, error) {
-	for _, k := range keys {
-		if k.ID == origin {
-			return audit.NoteKey(k.ID, k.Public)
-		}
-	}
-	return "", fmt.Errorf("the key of the audit log is missing: %w", vault.ErrCorrupt)
 }
 
 // beside are the files beside the database.

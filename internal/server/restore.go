@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,10 +75,7 @@ func CheckBackup(ctx context.Context, b *backup.Backup, c BackupCheck) (r Backup
 // checkLog verifies the log up to the head that the manifest has, and holds the rows and
 // the index against it.
 func checkLog(ctx context.Context, db *sqlite.DB, log backup.Log, key string) (entries int64, err error) {
-	if key != "" && key != log.PublicKey {
-		return 0, fmt.Errorf("the log in the backup is of another key, %s: %w", log.PublicKey, audit.ErrTampered)
-	}
-	verifier, err := audit.NewVerifier(log.PublicKey)
+	verifier, err := audit.NewVerifier(cmp.Or(key, log.PublicKey))
 	if err != nil {
 		return 0, err
 	}
@@ -92,6 +90,8 @@ func checkLog(ctx context.Context, db *sqlite.DB, log backup.Log, key string) (e
 		return 0, fmt.Errorf("verifying the audit log: %w", err)
 	case report.Damage != nil:
 		return 0, fmt.Errorf("verifying the audit log: %s: %w", report.Damage.Text, audit.ErrTampered)
+	case report.Keys[len(report.Keys)-1].PublicKey != log.PublicKey:
+		return 0, fmt.Errorf("the log in the backup is not signed by the key that the backup names, %s: %w", log.PublicKey, audit.ErrTampered)
 	case report.Head.Size < log.Entries:
 		return 0, fmt.Errorf("verifying the audit log: it ends before the head of %d entries: %w", log.Entries, audit.ErrTampered)
 	}
@@ -122,8 +122,9 @@ func openSecrets(ctx context.Context, db *sqlite.DB, b *backup.Backup, given sec
 	if err != nil {
 		return len(ids), false, err
 	}
-	key, err := v.AuditKey(ctx)
-	if err == nil && key.Public() != b.Manifest.Log.PublicKey {
+	key, next, err := v.AuditKeys(ctx)
+	signs := b.Manifest.Log.PublicKey
+	if err == nil && key.Public() != signs && (next == nil || next.Public() != signs) {
 		err = fmt.Errorf("the key of the audit log is not the one that signed it: %w", vault.ErrCorrupt)
 	}
 	if err == nil {

@@ -205,11 +205,18 @@ func issuers(catalogue *policy.Catalogue) *http.Transport {
 
 // signLog holds the audit log against its last checkpoint.
 func (s *Server) signLog(ctx context.Context) error {
-	key, err := s.vault.AuditKey(ctx)
+	key, next, err := s.vault.AuditKeys(ctx)
 	if err != nil {
 		return err
 	}
-	return s.tampered(s.log.Sign(ctx, key, s.rows))
+	var following []*audit.Key
+	if next != nil {
+		following = append(following, next)
+	}
+	if err := s.log.Sign(ctx, key, s.rows, following...); err != nil {
+		return s.tampered(err)
+	}
+	return s.vault.SettleAudit(ctx, s.log.PublicKey())
 }
 
 // tampered adds the mend to an error that says that the log was tampered with.

@@ -306,10 +306,11 @@ func TestCallsGetACredentialWhileEverythingRotates(t *testing.T) {
 // ledger keeps agents, tokens and the audit log in memory.
 type ledger struct {
 	audit.Tree // not asked for here
-	mu         sync.Mutex
-	agents     map[string]store.Agent
-	tokens     map[string]store.Token
-	entries    []store.AuditEntry
+	audit.KeyChanges
+	mu      sync.Mutex
+	agents  map[string]store.Agent
+	tokens  map[string]store.Token
+	entries []store.AuditEntry
 }
 
 func (l *ledger) InsertAgent(_ context.Context, a store.Agent) error {

@@ -32,7 +32,7 @@ const (
 // Log is the audit log.
 type Log interface {
 	// AwaitHead returns the newest signed head as soon as it is over more than size
-	// entries.
+	// entries; or a smaller one, by which a key took over.
 	AwaitHead(ctx context.Context, size int64) (audit.Head, error)
 	// ConsistencyBetween is the proof of RFC 6962 section 2.1.2.
 	ConsistencyBetween(ctx context.Context, from, to int64) ([]tlog.Hash, error)
@@ -227,8 +227,11 @@ func (s *Set) Close(ctx context.Context) error {
 	for _, w := range s.all {
 		now, cancel := context.WithCancel(ctx)
 		cancel() // it waits for no other head
-		h, err := s.log.AwaitHead(now, w.read().Size)
-		if err == nil && w.read().Problem == "" {
+		for w.read().Problem == "" && ctx.Err() == nil {
+			h, err := s.log.AwaitHead(now, w.read().Size)
+			if err != nil {
+				break
+			}
 			s.await(ctx, w, h.Size)
 		}
 	}

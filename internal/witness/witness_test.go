@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,11 +78,11 @@ func write(t *testing.T, log *audit.Log, n int) []byte {
 
 // remote is a witness as C2SP's tlog-witness has it.
 type remote struct {
-	t   *testing.T
-	key note.Verifier
+	t *testing.T
 	*httptest.Server
 
 	mu    sync.Mutex // guards all below
+	keys  []note.Verifier
 	tree  tlog.Tree
 	heads [][]byte
 	down  bool
@@ -92,7 +93,7 @@ func newRemote(t *testing.T, key *audit.Key) *remote {
 	t.Helper()
 	verifier, err := audit.NewVerifier(key.Public())
 	must(t, err)
-	r := &remote{t: t, key: verifier, taken: make(chan struct{}, 1000)}
+	r := &remote{t: t, keys: []note.Verifier{verifier}, taken: make(chan struct{}, 1000)}
 	r.Server = httptest.NewServer(http.HandlerFunc(r.add))
 	t.Cleanup(r.Close)
 	return r
@@ -116,7 +117,12 @@ func (r *remote) add(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	c, err := audit.OpenCheckpoint(signed, r.key)
+	var c audit.Checkpoint
+	for _, key := range r.keys {
+		if c, err = audit.OpenCheckpoint(signed, key); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		w.WriteHeader(http.StatusForbidden)
 		return
@@ -204,6 +210,53 @@ func TestHeadsReachFilesAndWitnessesAsTheyAreMade(t *testing.T) {
 		if now.Size != far.tree.N || now.Problem != "" {
 			t.Errorf("status of %s: got size %d, problem %q; want %d and none", now.Name, now.Size, now.Problem, far.tree.N)
 		}
+	}
+}
+
+// A witness takes the head by which a key takes over, as the key signed it that it knows,
+// and no other by the next key until it is told of that.
+func TestAWitnessFollowsAChangeOfTheLogsKey(t *testing.T) {
+	key, next, file := newKey(t), newKey(t), filepath.Join(t.TempDir(), "heads.txt")
+	dir := t.TempDir()
+	log, stop := startLog(t, dir, key)
+	far := newRemote(t, key)
+	s := openSet(t, witness.Config{Log: log, Files: []string{file}, URLs: []string{far.URL}})
+	far.await(sizeOf(t, key, write(t, log, 3)))
+	must(t, log.Succeed(t.Context(), next))
+	newest := sizeOf(t, next, write(t, log, 5))
+	far.await(4)
+	for s.Status()[1].Problem == "" {
+		time.Sleep(time.Millisecond) // it is on another goroutine, behind a socket
+	}
+	if now := s.Status()[1]; now.Size != 4 || now.Problem != "it answered 403" {
+		t.Errorf("a witness that knows the first key alone: got size %d and problem %q, want 4, and that it answered 403", now.Size, now.Problem)
+	}
+	verifier, err := audit.NewVerifier(next.Public())
+	must(t, err)
+	far.mu.Lock()
+	far.keys = append(far.keys, verifier)
+	far.mu.Unlock()
+	far.await(newest)
+	must(t, s.Close(t.Context()))
+	stop()
+	b, err := os.ReadFile(file)
+	must(t, err)
+	kept := audit.SplitCheckpoints(b)
+	changes := slices.ContainsFunc(kept, func(h []byte) bool { return strings.Contains(string(h), "\nkey "+key.Public()+" "+next.Public()+"\n") })
+	if last := kept[len(kept)-1]; !changes || sizeOf(t, next, last) != newest {
+		t.Errorf("the file lacks the head that changes the key, or the newest:\n%s", b)
+	}
+	// A start holds the log against the file, whichever key signed its newest head.
+	for _, text := range [][]byte{b, kept[0]} {
+		must(t, os.WriteFile(file, text, 0o600))
+		again, stop := startLog(t, dir, next)
+		must(t, openSet(t, witness.Config{Log: again, Files: []string{file}}).Close(t.Context()))
+		stop()
+	}
+	other := openLog(t, t.TempDir(), key) // by a thief of the first key
+	write(t, other, 20)
+	if _, err := witness.Open(t.Context(), witness.Config{Log: other, Files: []string{file}, Logger: quiet}); !errors.Is(err, audit.ErrTampered) {
+		t.Errorf("a log that goes on by the first key: got %v, want %v", err, audit.ErrTampered)
 	}
 }
 

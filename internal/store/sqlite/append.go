@@ -36,6 +36,16 @@ func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes
 	if len(entries) == 0 {
 		return nil
 	}
+	return db.appendWith(ctx, nil, entries, nodes)
+}
+
+// AppendSuccession appends one entry as AppendAudit does, and in the same transaction
+// the head over it, which is kept for as long as there is a log.
+func (db *DB) AppendSuccession(ctx context.Context, entry store.AuditEntry, head store.Checkpoint, nodes ...store.AuditNode) error {
+	return db.appendWith(ctx, &head, []store.AuditEntry{entry}, nodes)
+}
+
+func (db *DB) appendWith(ctx context.Context, head *store.Checkpoint, entries []store.AuditEntry, nodes []store.AuditNode) error {
 	if err := db.takeTurn(ctx); err != nil {
 		return fmt.Errorf("appending to the audit log: %w", err)
 	}
@@ -44,7 +54,7 @@ func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes
 	a := &db.appender
 	err := db.guard.check()
 	if err == nil {
-		err = a.append(context.WithoutCancel(ctx), db.writer, entries, nodes)
+		err = a.append(context.WithoutCancel(ctx), db.writer, head, entries, nodes)
 	}
 	if err == nil {
 		err = db.guard.check() // it may have gone to a file that nobody finds
@@ -60,7 +70,7 @@ func (db *DB) AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes
 	return nil
 }
 
-func (a *appender) append(ctx context.Context, db *sql.DB, entries []store.AuditEntry, nodes []store.AuditNode) error {
+func (a *appender) append(ctx context.Context, db *sql.DB, head *store.Checkpoint, entries []store.AuditEntry, nodes []store.AuditNode) error {
 	if !a.known {
 		if err := a.load(ctx, db); err != nil {
 			return fmt.Errorf("reading where the log ends: %w", err)
@@ -71,16 +81,16 @@ func (a *appender) append(ctx context.Context, db *sql.DB, entries []store.Audit
 			return fmt.Errorf("entry %d where %d follows: %w", entries[i].Seq, want, store.ErrSequence)
 		}
 	}
-	if err := a.commit(ctx, db, entries, a.summarise(entries), nodes); err != nil {
+	if err := a.commit(ctx, db, head, entries, a.summarise(entries), nodes); err != nil {
 		return err
 	}
 	a.last += int64(len(entries))
 	return nil
 }
 
-func (a *appender) commit(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
-	if len(full.blocks) > 0 || len(nodes) > 0 || len(entries) > insertRows {
-		return a.insertAll(ctx, db, entries, full, nodes)
+func (a *appender) commit(ctx context.Context, db *sql.DB, head *store.Checkpoint, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
+	if head != nil || len(full.blocks) > 0 || len(nodes) > 0 || len(entries) > insertRows {
+		return a.insertAll(ctx, db, head, entries, full, nodes)
 	}
 	// One statement is a transaction by itself.
 	stmt, err := a.statement(ctx, db, len(entries))
@@ -116,7 +126,7 @@ func (a *appender) summarise(entries []store.AuditEntry) (full completed) {
 	return full
 }
 
-func (a *appender) insertAll(ctx context.Context, db *sql.DB, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
+func (a *appender) insertAll(ctx context.Context, db *sql.DB, head *store.Checkpoint, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
 	// Before the transaction, which takes the one connection there is.
 	for _, n := range []int{min(len(entries), insertRows), len(entries) % insertRows} {
 		if _, err := a.statement(ctx, db, n); err != nil {
@@ -127,7 +137,11 @@ func (a *appender) insertAll(ctx context.Context, db *sql.DB, entries []store.Au
 	if err != nil {
 		return err
 	}
-	if err := a.insertIn(ctx, tx, entries, full, nodes); err != nil {
+	err = a.insertIn(ctx, tx, entries, full, nodes)
+	if err == nil && head != nil {
+		err = putSuccession(ctx, tx, *head)
+	}
+	if err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Commit()

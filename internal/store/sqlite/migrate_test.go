@@ -29,7 +29,7 @@ func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	execIn(t, dir,
-		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "ALTER TABLE audit DROP COLUMN seal", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints", "DROP TABLE audit_open",
+		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "ALTER TABLE audit DROP COLUMN seal", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints", "DROP TABLE audit_open", "DROP TABLE audit_successions",
 		"DROP TABLE audit_blocks", "DROP TABLE audit_filters", "DROP TABLE audit_groups", "DROP TABLE audit_slices",
 		"CREATE TABLE audit_blocks (block INTEGER NOT NULL PRIMARY KEY, filter BLOB NOT NULL) STRICT",
 		"DROP TABLE cursors",
@@ -78,7 +78,7 @@ func TestDatabaseOfVersion3IsBroughtUpWithAndWithoutOpenDecisions(t *testing.T) 
 		if err := openIn(t, dir).Close(); err != nil {
 			t.Fatal(err)
 		}
-		execIn(t, dir, undo,
+		execIn(t, dir, undo, "DROP TABLE audit_successions",
 			"ALTER TABLE audit DROP COLUMN seal", "DROP TABLE cursors",
 			"DROP TABLE audit_blocks", "DROP TABLE audit_filters", "DROP TABLE audit_groups", "DROP TABLE audit_slices",
 			"CREATE TABLE audit_blocks (block INTEGER NOT NULL PRIMARY KEY, filter BLOB NOT NULL) STRICT",

@@ -46,13 +46,34 @@ func (db *DB) PutNodes(ctx context.Context, nodes []store.AuditNode) error {
 // PutCheckpoint adds a checkpoint. One of that size is replaced.
 func (db *DB) PutCheckpoint(ctx context.Context, c store.Checkpoint) error {
 	return db.write(ctx, fmt.Sprintf("storing the audit checkpoint of size %d", c.Size), func(w tx) error {
-		_, err := w.exec("REPLACE INTO audit_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, nanos(c.Time), c.Note)
-		if err != nil {
-			return err
-		}
-		_, err = w.exec("REPLACE INTO audit_open (id, size, decisions) VALUES (1, ?, ?)", c.Size, packed(c.Open))
-		return err
+		return putCheckpoint(w.ctx, w.tx, c)
 	})
+}
+
+func putCheckpoint(ctx context.Context, tx *sql.Tx, c store.Checkpoint) error {
+	_, err := tx.ExecContext(ctx, "REPLACE INTO audit_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, nanos(c.Time), c.Note)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "REPLACE INTO audit_open (id, size, decisions) VALUES (1, ?, ?)", c.Size, packed(c.Open))
+	return err
+}
+
+func putSuccession(ctx context.Context, tx *sql.Tx, c store.Checkpoint) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO audit_successions (size, time, note) VALUES (?, ?, ?)", c.Size, nanos(c.Time), c.Note)
+	if err != nil {
+		return err
+	}
+	return putCheckpoint(ctx, tx, c)
+}
+
+// Successions returns the heads that AppendSuccession was given, smallest first.
+func (db *DB) Successions(ctx context.Context) ([]store.Checkpoint, error) {
+	all, err := db.checkpoints(ctx, "SELECT size, time, note FROM audit_successions ORDER BY size")
+	if err != nil {
+		return nil, fmt.Errorf("reading the succession of the audit log's keys: %w", err)
+	}
+	return all, nil
 }
 
 // Checkpoints returns those over more than size entries, smallest first, at most

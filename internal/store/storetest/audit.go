@@ -310,6 +310,41 @@ var auditTests = map[string]func(*testing.T, *bench){
 			same(t, "nodes", got, want)
 		}
 	},
+	"a head by which a key takes over is there with its entry, and stays": func(t *testing.T, b *bench) {
+		const n = 5000
+		all := appendLog(t, b, 255)
+		head := store.Checkpoint{Size: 256, Time: now().UTC(), Note: []byte("n"), Open: []int64{3}}
+		node := store.AuditNode{Level: 8, Index: 0, Hash: store.Hash{1}}
+		ok(t, "AppendSuccession", b.AppendSuccession(t.Context(), entries(256, 1)[0], head, node))
+		for _, refused := range []int64{256, 258} {
+			if err := b.AppendSuccession(t.Context(), entries(refused, 1)[0], store.Checkpoint{Size: refused, Note: []byte("x")}); !errors.Is(err, store.ErrSequence) {
+				t.Errorf("AppendSuccession of entry %d: got %v, want %v", refused, err, store.ErrSequence)
+			}
+		}
+		check := func() {
+			t.Helper()
+			got, err := b.Successions(t.Context())
+			ok(t, "Successions", err)
+			want := head
+			want.Open = nil
+			same(t, "successions", got, []store.Checkpoint{want})
+		}
+		check()
+		last, err := b.LastCheckpoint(t.Context())
+		ok(t, "LastCheckpoint", err)
+		same(t, "the last checkpoint", last, head)
+		nodes, err := b.AuditNodes(t.Context(), 8, 0, 10)
+		ok(t, "AuditNodes", err)
+		same(t, "nodes", nodes, []store.AuditNode{node})
+		got, err := b.AuditAfter(t.Context(), 0, n)
+		ok(t, "AuditAfter", err)
+		sameEntries(t, got, append(all, entries(256, 1)...))
+		b.reopen(t)
+		ok(t, "AppendAudit", b.AppendAudit(t.Context(), entries(257, n)))
+		ok(t, "PruneAudit", b.PruneAudit(t.Context(), 512))
+		check()
+		sameEntries(t, search(t, b, store.AuditFilter{AgentID: "a", Limit: n}), selected(entries(513, n-256), store.AuditFilter{AgentID: "a", Limit: n}))
+	},
 	"checkpoints come back by size": func(t *testing.T, b *bench) {
 		if _, err := b.LastCheckpoint(t.Context()); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("LastCheckpoint of none: got %v, want %v", err, store.ErrNotFound)

@@ -87,6 +87,12 @@ type Tree interface {
 	LastCheckpoint(ctx context.Context) (store.Checkpoint, error)
 }
 
+// Successions is what a database does with the heads by which keys of the log took over.
+type Successions interface {
+	AppendSuccession(ctx context.Context, entry store.AuditEntry, head store.Checkpoint, nodes ...store.AuditNode) error
+	Successions(ctx context.Context) ([]store.Checkpoint, error)
+}
+
 // Prune is what a database does with old entries of the audit log.
 type Prune interface {
 	PruneAudit(ctx context.Context, last int64) error
@@ -96,6 +102,7 @@ type Prune interface {
 // Store is all that a database does.
 type Store interface {
 	Tree
+	Successions
 	Prune
 	Agents
 	Tokens
