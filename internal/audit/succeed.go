@@ -21,15 +21,6 @@ type KeyChanges interface {
 	Successions(ctx context.Context) ([]store.Checkpoint, error)
 }
 
-// KeySucceeded is a change of the key that signs the log: After signs from the next
-// entry on. The head over this entry is signed by both keys and names them.
-type KeySucceeded struct {
-	Before string `json:"before"` // public keys, as signed notes write them
-	After  string `json:"after"`
-}
-
-func (e KeySucceeded) describe() facts { return facts{"audit.rekeyed", "", "", RiskWarning} }
-
 // Succeed has next sign the log from now on. That is an entry of the log, over which
 // the key of before signs a last head, together with next; the two are on disk at once,
 // so that a kill leaves a log with the one key or with the other. Where an error is

@@ -62,7 +62,7 @@ func (s *agentState) active() bool { return !s.deleted && s.row.Status == store.
 func (a *agent) public() store.Agent { return a.publish(a.state.Load().row) }
 
 func (a *agent) publish(row store.Agent) store.Agent {
-	row.SecretHash = nil
+	row.SecretHash, row.OldSecretHash = nil, nil
 	row.Scopes = slices.Clone(row.Scopes)
 	if seen := a.seen.Load(); seen != 0 {
 		row.LastSeenAt = time.Unix(0, seen).UTC()
@@ -73,7 +73,7 @@ func (a *agent) publish(row store.Agent) store.Agent {
 // private is the row as the store keeps it.
 func (a *agent) private(row store.Agent) store.Agent {
 	kept := a.publish(row)
-	kept.SecretHash = bytes.Clone(row.SecretHash)
+	kept.SecretHash, kept.OldSecretHash = bytes.Clone(row.SecretHash), bytes.Clone(row.OldSecretHash)
 	return kept
 }
 

@@ -124,7 +124,7 @@ func (r TokenRequest) scopesWithin(grant scope.Set) (scope.Set, error) {
 }
 
 // applicant returns the agent for which the caller may ask. An unknown agent
-// takes as long as a wrong secret: both hash what was given and compare it once.
+// takes as long as a wrong secret: both hash what was given and compare it twice.
 func (a *Authority) applicant(by Claims, r TokenRequest) (*agent, error) {
 	owner, known := a.agents.find(r.AgentID)
 	if r.AgentSecret == "" && by.Valid() {
@@ -137,11 +137,16 @@ func (a *Authority) applicant(by Claims, r TokenRequest) (*agent, error) {
 			return owner, nil
 		}
 	}
-	expected := a.noHash[:]
+	expected, old := a.noHash[:], a.noHash[:]
 	if known {
-		expected = owner.state.Load().row.SecretHash
+		row := owner.state.Load().row
+		expected = row.SecretHash
+		if len(row.OldSecretHash) > 0 && a.now().Before(row.OldSecretUntil) {
+			old = row.OldSecretHash
+		}
 	}
-	if subtle.ConstantTimeCompare(hashSecret(r.AgentSecret), expected) != 1 || !known {
+	given := hashSecret(r.AgentSecret)
+	if subtle.ConstantTimeCompare(given, expected)|subtle.ConstantTimeCompare(given, old) != 1 || !known {
 		return nil, ErrCredentials
 	}
 	return owner, nil

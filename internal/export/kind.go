@@ -68,6 +68,7 @@ var kinds = map[string]kind{
 	"store.backup":      {"Backup of keeper made", apiActivity, look, "configuration"},
 	"store.restored":    {"Keeper started on a restored backup", apiActivity, update, "configuration"},
 	"audit.disputed":    {"Audit log disputed by a witness", detection, create, "intrusion_detection"},
+	"audit.rekeyed":     {"Key of the audit log changed", apiActivity, update, "configuration"},
 	"audit.pruned":      {"Old entries removed from the audit log", apiActivity, remove, "api"},
 	"error":             {"Request to keeper refused", apiActivity, other, "api"},
 }

@@ -96,9 +96,10 @@ var samples = []sample{
 	{"backup made", "store.backup", "", "", 0, "admin token", "127.0.0.1", audit.BackupMade{Recipients: 2}},
 	{"backup restored", "store.restored", "", "", 2, "", "", audit.StoreRestored{BackupAt: "2026-01-02T03:04:05Z", RestoredAt: "2026-01-03T03:04:05Z", Entries: 1234}},
 	{"disputed log", "audit.disputed", "", "", 2, "", "", map[string]any{"witness": "w1", "seen": 900, "shown": 800}},
+	{"log's key changed", "audit.rekeyed", "", "", 1, "admin token", "127.0.0.1", map[string]any{"before": "keeper/audit/a+00000001+AQ==", "after": "keeper/audit/a+00000002+AQ=="}},
 	{"pruned log", "audit.pruned", "", "", 1, "admin token", "127.0.0.1", map[string]any{
 		"first": 1, "last": 500, "export": "audit-1-500.ndjson", "sha256": "00ff", "reason": "age"}},
-	{"event of tomorrow", "tomorrow.changed", "", "", 1, "admin token", "socket", map[string]any{"setting": "scan.mode", "after": 7}},
+	{"event of tomorrow", "tomorrow.changed", "", "", 1, "admin token", "socket", map[string]any{"setting": "scan.mode", "level": 7}},
 	{"hostile path", "proxy.request", "ci-bot", "openai", 0, "", "10.1.2.3", audit.ProxyRequest{
 		Decision: "forward", Label: "=cmd|' /C calc'!A0", Call: audit.Call{Method: "GET\r\nX", Path: hostile, Mode: "transparent"}}},
 }

@@ -99,6 +99,9 @@ var sentences = map[string]func(i *incident) string{
 	"audit.pruned": func(i *incident) string {
 		return fmt.Sprintf("The entries %d to %d left the audit log; they are in %s.", i.First, i.Last, code(i.Export))
 	},
+	"audit.rekeyed": func(i *incident) string {
+		return "Another key signs the audit log from now on: " + i.who() + " said so."
+	},
 	"audit.disputed": func(i *incident) string {
 		return fmt.Sprintf("The witness %s has seen another head of the audit log, over %d entries: the log was put back, or somebody showed it another.", code(i.Witness), i.Seen)
 	},

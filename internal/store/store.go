@@ -55,9 +55,13 @@ type Agent struct {
 	Status     AgentStatus
 	Scopes     []string // the grant, canonical; empty grants nothing
 	SecretHash []byte   // of the agent secret, which is kept nowhere
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
-	LastSeenAt time.Time // zero: never
+	// OldSecretHash is of the secret before, which is good until OldSecretUntil; empty:
+	// none is. OldSecretUntil is zero where the secret was never changed.
+	OldSecretHash  []byte
+	OldSecretUntil time.Time
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	LastSeenAt     time.Time // zero: never
 }
 
 // Token is one issued token, without the token itself.
@@ -134,7 +138,7 @@ const (
 
 // Key is a private key of keeper's own, sealed.
 type Key struct {
-	ID         string // the JWK thumbprint (RFC 7638) for signing keys, the log's origin for audit keys
+	ID         string // the JWK thumbprint (RFC 7638) for signing keys; the log's origin for its first key, with its hash for others
 	Purpose    string // "signing", "import", "fingerprint" or "audit"
 	State      KeyState
 	Public     []byte // PKIX, DER

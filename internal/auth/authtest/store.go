@@ -71,7 +71,7 @@ func (s *Store) UpdateAgent(_ context.Context, a store.Agent) error {
 
 func (s *Store) putAgent(a store.Agent) error {
 	if s.fail == nil {
-		a.Scopes, a.SecretHash = slices.Clone(a.Scopes), slices.Clone(a.SecretHash)
+		a.Scopes, a.SecretHash, a.OldSecretHash = slices.Clone(a.Scopes), slices.Clone(a.SecretHash), slices.Clone(a.OldSecretHash)
 		s.agents[a.ID] = a
 	}
 	return s.fail

@@ -17,9 +17,9 @@ func (db *DB) InsertAgent(ctx context.Context, a store.Agent) error {
 	}
 	return db.write(ctx, fmt.Sprintf("inserting agent %q", a.ID), func(w tx) error {
 		return w.execOne(store.ErrExists, `
-			INSERT INTO agents (id, name, github_user, status, scopes, secret_hash, created_at, updated_at, last_seen_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
-			a.ID, a.Name, a.GitHubUser, string(a.Status), scopes, a.SecretHash,
+			INSERT INTO agents (id, name, github_user, status, scopes, secret_hash, old_secret_hash, old_secret_until, created_at, updated_at, last_seen_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+			a.ID, a.Name, a.GitHubUser, string(a.Status), scopes, a.SecretHash, a.OldSecretHash, nanos(a.OldSecretUntil),
 			nanos(a.CreatedAt), nanos(a.UpdatedAt), nanos(a.LastSeenAt))
 	})
 }
@@ -33,9 +33,9 @@ func (db *DB) UpdateAgent(ctx context.Context, a store.Agent) error {
 	}
 	return db.write(ctx, fmt.Sprintf("updating agent %q", a.ID), func(w tx) error {
 		return w.execOne(store.ErrNotFound, `
-			UPDATE agents SET name = ?, github_user = ?, status = ?, scopes = ?, secret_hash = ?, updated_at = ?
+			UPDATE agents SET name = ?, github_user = ?, status = ?, scopes = ?, secret_hash = ?, old_secret_hash = ?, old_secret_until = ?, updated_at = ?
 			WHERE id = ?`,
-			a.Name, a.GitHubUser, string(a.Status), scopes, a.SecretHash, nanos(a.UpdatedAt), a.ID)
+			a.Name, a.GitHubUser, string(a.Status), scopes, a.SecretHash, a.OldSecretHash, nanos(a.OldSecretUntil), nanos(a.UpdatedAt), a.ID)
 	})
 }
 
@@ -68,9 +68,9 @@ func (db *DB) RevokeAgent(ctx context.Context, id string, at time.Time) error {
 // Agents returns all agents, sorted by ID.
 func (db *DB) Agents(ctx context.Context) ([]store.Agent, error) {
 	agents, err := scan(ctx, db, func(rows *sql.Rows, a *store.Agent) error {
-		return rows.Scan(&a.ID, &a.Name, &a.GitHubUser, &a.Status, names{&a.Scopes}, &a.SecretHash,
+		return rows.Scan(&a.ID, &a.Name, &a.GitHubUser, &a.Status, names{&a.Scopes}, &a.SecretHash, &a.OldSecretHash, instant{&a.OldSecretUntil},
 			instant{&a.CreatedAt}, instant{&a.UpdatedAt}, instant{&a.LastSeenAt})
-	}, `SELECT id, name, github_user, status, scopes, secret_hash, created_at, updated_at, last_seen_at
+	}, `SELECT id, name, github_user, status, scopes, secret_hash, old_secret_hash, old_secret_until, created_at, updated_at, last_seen_at
 		FROM agents ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("reading agents: %w", err)

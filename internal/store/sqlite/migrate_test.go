@@ -30,6 +30,7 @@ func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 	}
 	execIn(t, dir,
 		"DROP TABLE exceptions", "ALTER TABLE audit DROP COLUMN hash", "ALTER TABLE audit DROP COLUMN seal", "DROP TABLE audit_nodes", "DROP TABLE audit_checkpoints", "DROP TABLE audit_open", "DROP TABLE audit_successions",
+		"ALTER TABLE agents DROP COLUMN old_secret_hash", "ALTER TABLE agents DROP COLUMN old_secret_until",
 		"DROP TABLE audit_blocks", "DROP TABLE audit_filters", "DROP TABLE audit_groups", "DROP TABLE audit_slices",
 		"CREATE TABLE audit_blocks (block INTEGER NOT NULL PRIMARY KEY, filter BLOB NOT NULL) STRICT",
 		"DROP TABLE cursors",
@@ -78,7 +79,7 @@ func TestDatabaseOfVersion3IsBroughtUpWithAndWithoutOpenDecisions(t *testing.T) 
 		if err := openIn(t, dir).Close(); err != nil {
 			t.Fatal(err)
 		}
-		execIn(t, dir, undo, "DROP TABLE audit_successions",
+		execIn(t, dir, undo, "DROP TABLE audit_successions", "ALTER TABLE agents DROP COLUMN old_secret_hash", "ALTER TABLE agents DROP COLUMN old_secret_until",
 			"ALTER TABLE audit DROP COLUMN seal", "DROP TABLE cursors",
 			"DROP TABLE audit_blocks", "DROP TABLE audit_filters", "DROP TABLE audit_groups", "DROP TABLE audit_slices",
 			"CREATE TABLE audit_blocks (block INTEGER NOT NULL PRIMARY KEY, filter BLOB NOT NULL) STRICT",

@@ -16,6 +16,9 @@ func agent(id string) store.Agent {
 		Status:     store.Active,
 		Scopes:     []string{"github:read", "openai:chat"},
 		SecretHash: []byte{0, 1, 2, 255},
+
+		OldSecretHash: []byte{3, 0}, OldSecretUntil: now().Add(2 * time.Hour),
+
 		CreatedAt:  now(),
 		UpdatedAt:  now().Add(time.Minute),
 		LastSeenAt: now().Add(time.Hour),
@@ -23,7 +26,7 @@ func agent(id string) store.Agent {
 }
 
 func inUTC(a store.Agent) store.Agent {
-	a.CreatedAt, a.UpdatedAt, a.LastSeenAt = a.CreatedAt.UTC(), a.UpdatedAt.UTC(), a.LastSeenAt.UTC()
+	a.CreatedAt, a.UpdatedAt, a.LastSeenAt, a.OldSecretUntil = a.CreatedAt.UTC(), a.UpdatedAt.UTC(), a.LastSeenAt.UTC(), a.OldSecretUntil.UTC()
 	return a
 }
 
@@ -44,10 +47,10 @@ var agentTests = map[string]func(*testing.T, *bench){
 	},
 	"an agent without scopes comes back without scopes": func(t *testing.T, b *bench) {
 		a := agent("a")
-		a.Scopes, a.GitHubUser, a.SecretHash = nil, "", nil
+		a.Scopes, a.GitHubUser, a.SecretHash, a.OldSecretHash, a.OldSecretUntil = nil, "", nil, nil, time.Time{}
 		ok(t, "InsertAgent", b.InsertAgent(t.Context(), a))
 		got := onlyAgent(t, b)
-		if len(got.Scopes) != 0 || got.GitHubUser != "" || len(got.SecretHash) != 0 {
+		if len(got.Scopes) != 0 || got.GitHubUser != "" || len(got.SecretHash) != 0 || len(got.OldSecretHash) != 0 || !got.OldSecretUntil.IsZero() {
 			t.Errorf("got scopes %q, GitHub user %q, hash %x; want all empty", got.Scopes, got.GitHubUser, got.SecretHash)
 		}
 	},

@@ -4,12 +4,13 @@ import { api, segment } from "../lib/api.js";
 import { useAction } from "../lib/load.js";
 import { useSession } from "../lib/session.js";
 import { Confirm, Dialog } from "./dialog.js";
+import { Select } from "./form.js";
 import { Button, Note, Problem } from "./ui.js";
 import { ScopePicker } from "./scopes.js";
 import { Text } from "./text.js";
 import { toast, toastError } from "./toast.js";
 import { agentsChanged } from "./pending.js";
-import { IssueToken } from "./issue.js";
+import { IssueToken, Once } from "./issue.js";
 
 const at = (agent) => `/agents/${segment(agent.id)}`;
 
@@ -66,6 +67,31 @@ function Delete({ agent, onClose, onDone }) {
   <//>`;
 }
 
+const graces = [[600, "for 10 minutes more"], [86400, "for a day more"], [0, "no more"]];
+
+/** Gives it another secret, which is shown this once. */
+function NewSecret({ agent, onClose, onDone }) {
+  const [grace, setGrace] = useState(600);
+  const [made, setMade] = useState(null);
+  const saving = useAction(async () => {
+    setMade(await api.post(`${at(agent)}/secret`, { graceSeconds: Number(grace) }));
+    onDone();
+  });
+  if (made) {
+    return html`<${Dialog} title=${html`<${Text} of=${agent.id} /> has a new secret`} onClose=${onClose} foot=${html`<${Button} kind="primary" onClick=${onClose}>Done<//>`}>
+      <${Once} what="agent secret" value=${made.agentSecret}><p class="small muted">${made.message}</p><//>
+    <//>`;
+  }
+  return html`<${Dialog} title=${html`New secret for <${Text} of=${agent.id} />`} onClose=${onClose} onSubmit=${saving.run} foot=${html`
+      <${Button} onClick=${onClose}>Cancel<//><button class="button primary" disabled=${saving.busy}>Make a new secret</button>`}>
+    <div class="stack">
+      <p class="muted">With it the agent gets its tokens. Those that it has stay as they are.</p>
+      <${Select} label="The last secret is good" value=${grace} onValue=${setGrace} options=${graces} />
+      <${Problem} error=${saving.error} />
+    </div>
+  <//>`;
+}
+
 /** The buttons that fit the agent's status. all: the rarer ones too. */
 export function AgentActions({ agent, onDone, all = false, small = true }) {
   const { can } = useSession();
@@ -83,10 +109,12 @@ export function AgentActions({ agent, onDone, all = false, small = true }) {
     ${agent.status === "disabled" && button("Enable", now(enable))}
     ${agent.status === "revoked" && button("Restore", now(enable))}
     ${agent.status !== "pending" && button("Grant…", () => setOpen("grant"))}
+    ${all && agent.status !== "pending" && button("New secret…", () => setOpen("secret"))}
     ${["active", "disabled"].includes(agent.status) && button("Revoke", now(() => revoke(agent, onDone)), "danger")}
     ${(all || agent.status === "pending") && button(agent.status === "pending" ? "Turn away…" : "Delete…", () => setOpen("delete"), "danger")}
     ${open === "grant" && html`<${Grant} agent=${agent} onClose=${close} onDone=${onDone} />`}
     ${open === "issue" && html`<${IssueToken} agent=${agent} onClose=${close} onDone=${onDone} />`}
+    ${open === "secret" && html`<${NewSecret} agent=${agent} onClose=${close} onDone=${onDone} />`}
     ${open === "delete" && html`<${Delete} agent=${agent} onClose=${close} onDone=${onDone} />`}
   </div>`;
 }
