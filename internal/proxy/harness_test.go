@@ -40,6 +40,12 @@ func (s *logStore) AppendAudit(_ context.Context, entries []store.AuditEntry, _ 
 	return nil
 }
 
+func (s *logStore) AppendSuccession(context.Context, store.AuditEntry, store.Checkpoint, ...store.AuditNode) error {
+	return errors.New("not asked for here")
+}
+
+func (s *logStore) Successions(context.Context) ([]store.Checkpoint, error) { return nil, nil }
+
 func (s *logStore) AuditEntries(context.Context, store.AuditFilter) (store.AuditPage, error) {
 	return store.AuditPage{}, errors.New("not asked for here")
 }
