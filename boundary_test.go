@@ -42,6 +42,7 @@ var forbidden = map[string][]string{
 	"internal/exception":    slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/exchange":     slices.Concat([]string{"internal/auth", "internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/export":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
+	"internal/quota":        slices.Concat([]string{"internal/secret", "internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/figures":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/witness":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/session":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),

@@ -12,12 +12,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/auth/authtest"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
+	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/store"
 )
@@ -68,6 +70,17 @@ func (s *logStore) setFail(err error) {
 	defer s.mu.Unlock()
 	s.fail = err
 }
+
+// noQuotas is a store of quotas that nobody may ask, as none are set.
+type noQuotas struct{}
+
+func (noQuotas) DrawQuotas(context.Context, []store.Draw) ([]int64, error) {
+	return nil, errors.New("not asked for here")
+}
+
+func (noQuotas) QuotaUses(context.Context) ([]store.QuotaUse, error) { return nil, nil }
+
+func (noQuotas) PruneQuotas(context.Context, time.Time) error { return nil }
 
 // testVault has one credential for each provider but those in none, and knows
 // its own value in a text.
@@ -191,9 +204,13 @@ func start(t *testing.T, answer http.HandlerFunc, configure ...func(*proxy.Confi
 		t.Fatal(err)
 	}
 	catalogue := catalogueAt(t, h.provider.URL)
+	quotas, err := quota.New(noQuotas{}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := proxy.Config{
 		Auth: h.auth.Authority, Failures: auth.NewFailures(200, nil), Catalogue: func() *policy.Catalogue { return catalogue },
-		Scanner: scan, Vault: h.vault, Audit: h.log, SpoolDir: t.TempDir(), Logger: logger,
+		Quotas: quotas, Scanner: scan, Vault: h.vault, Audit: h.log, SpoolDir: t.TempDir(), Logger: logger,
 	}
 	for _, change := range configure {
 		change(&c)

@@ -249,3 +249,19 @@ type Cursor struct {
 	Seq  int64  // the last entry that the sink has for certain; 0: none
 	At   time.Time
 }
+
+// Draw takes a share of what a quota has left in a window.
+type Draw struct {
+	Quota, Key, Resource string // which quota, whose share of it, and of what
+	Window, Until        time.Time
+	Max                  int64 // how much there is in the window
+	Spent                int64 // what was used and not drawn before, and always counts; below zero: what was drawn and comes back
+	Want                 int64 // how much to take, where there is as much
+}
+
+// QuotaUse is how much of a quota was drawn in a window.
+type QuotaUse struct {
+	Quota, Key, Resource string
+	Window, Until        time.Time
+	Drawn                int64
+}

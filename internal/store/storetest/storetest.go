@@ -70,6 +70,13 @@ type Cursors interface {
 	PutCursor(ctx context.Context, c store.Cursor) error
 }
 
+// Quotas is what a database does with how much was used of quotas.
+type Quotas interface {
+	DrawQuotas(ctx context.Context, draws []store.Draw) (granted []int64, err error)
+	QuotaUses(ctx context.Context) ([]store.QuotaUse, error)
+	PruneQuotas(ctx context.Context, before time.Time) error
+}
+
 // Audit is what a database does with the audit log.
 type Audit interface {
 	AppendAudit(ctx context.Context, entries []store.AuditEntry, nodes ...store.AuditNode) error
@@ -112,6 +119,7 @@ type Store interface {
 	Imports
 	Exceptions
 	Cursors
+	Quotas
 	Audit
 	Ping(ctx context.Context) error
 	Close() error
@@ -124,7 +132,7 @@ type Database func(t *testing.T) (open func() Store)
 // Run runs the suite. Each of its tests has a database of its own.
 func Run(t *testing.T, database Database) {
 	for _, tests := range []map[string]func(*testing.T, *bench){
-		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, cursorTests, auditTests, prunedTests, concurrencyTests,
+		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, cursorTests, quotaTests, auditTests, prunedTests, concurrencyTests,
 	} {
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {

@@ -1,0 +1,63 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/superinstance/keeper/internal/store"
+)
+
+// DrawQuotas counts what was spent of each quota, takes what is wanted of it as far as
+// there is some, and returns how much that is.
+func (db *DB) DrawQuotas(ctx context.Context, draws []store.Draw) (granted []int64, err error) {
+	err = db.write(ctx, "drawing from quotas", func(w tx) error {
+		granted = make([]int64, len(draws))
+		for i, d := range draws {
+			if granted[i], err = w.draw(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return granted, nil
+}
+
+func (w tx) draw(d store.Draw) (granted int64, err error) {
+	var drawn int64
+	err = w.tx.QueryRowContext(w.ctx, `INSERT INTO quota_uses (name, share, resource, begins, ends, drawn) VALUES (?1, ?2, ?3, ?4, ?5, max(0, ?6))
+		ON CONFLICT (name, share, resource, begins) DO UPDATE SET drawn = max(0, drawn + ?6), ends = ?5 RETURNING drawn`,
+		d.Quota, d.Key, d.Resource, nanos(d.Window), nanos(d.Until), d.Spent).Scan(&drawn)
+	if err != nil {
+		return 0, err
+	}
+	if granted = max(0, min(d.Want, d.Max-drawn)); granted == 0 {
+		return 0, nil
+	}
+	_, err = w.exec("UPDATE quota_uses SET drawn = drawn + ? WHERE name = ? AND share = ? AND resource = ? AND begins = ?",
+		granted, d.Quota, d.Key, d.Resource, nanos(d.Window))
+	return granted, err
+}
+
+// QuotaUses returns what was drawn of all quotas, sorted by quota, key, resource and window.
+func (db *DB) QuotaUses(ctx context.Context) ([]store.QuotaUse, error) {
+	uses, err := scan(ctx, db, func(rows *sql.Rows, u *store.QuotaUse) error {
+		return rows.Scan(&u.Quota, &u.Key, &u.Resource, instant{&u.Window}, instant{&u.Until}, &u.Drawn)
+	}, "SELECT name, share, resource, begins, ends, drawn FROM quota_uses ORDER BY name, share, resource, begins")
+	if err != nil {
+		return nil, fmt.Errorf("reading quotas: %w", err)
+	}
+	return uses, nil
+}
+
+// PruneQuotas forgets the windows that ended before.
+func (db *DB) PruneQuotas(ctx context.Context, before time.Time) error {
+	return db.write(ctx, "pruning quotas", func(w tx) error {
+		_, err := w.exec("DELETE FROM quota_uses WHERE ends < ?", nanos(before))
+		return err
+	})
+}
