@@ -27,6 +27,7 @@ import (
 	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/figures"
 	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/session"
 	"github.com/superinstance/keeper/internal/telemetry"
@@ -66,6 +67,8 @@ type Config struct {
 	Succeeds *API
 	// Figures are those of calls.
 	Figures *figures.Figures
+	// Quotas are what calls are counted against.
+	Quotas *quota.Book
 	// Sessions are the dashboard's.
 	Sessions *session.Book
 	// Dashboard is the files of /dashboard/. Nil: there is none.
@@ -133,6 +136,7 @@ type API struct {
 	reload     func(ctx context.Context) (Reloaded, error)
 	backup     func(ctx context.Context, r backup.Request) (func(context.Context, io.Writer) error, error)
 	figures    *figures.Figures
+	quotas     *quota.Book
 	sessions   *session.Book
 	dashboard  http.Handler // nil: none
 	signIns    *exchange.RelyingParty
@@ -189,6 +193,7 @@ func New(c Config) (*API, error) {
 		reload:     c.Reload,
 		backup:     c.Backup,
 		figures:    c.Figures,
+		quotas:     c.Quotas,
 		sessions:   c.Sessions,
 		dashboard:  c.Dashboard,
 		signIns:    c.SignIns,

@@ -44,6 +44,8 @@ func (s *surface) routes() error {
 	handle(s, route{id: "listTokens", method: get, path: root + "/tokens", summary: "List the living tokens, of one agent or of all", needs: read, codes: []string{"not_found"}}, s.tokens)
 	handle(s, route{id: "stats", method: get, path: root + "/stats", summary: "How many calls there were, and what became of them", needs: read}, s.stats)
 
+	handle(s, route{id: "listQuotas", method: get, path: root + "/quotas", summary: "How much is used of the quotas in force", needs: read}, s.quotaList)
+
 	handle(s, route{id: "listAgents", method: get, path: root + "/agents", summary: "List the agents", needs: read}, s.agents)
 	handle(s, route{id: "agent", method: get, path: root + "/agents/{id}", summary: "Show an agent", needs: read, codes: []string{"not_found"}}, s.agent)
 	handle(s, route{id: "updateAgent", method: patch, path: root + "/agents/{id}", summary: "Approve or disable an agent, change its grant or name", needs: write, codes: []string{"not_found"}}, s.updateAgent)

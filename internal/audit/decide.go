@@ -62,6 +62,7 @@ type Refusal struct {
 	Risk     int
 	Call     Call
 	Findings []Finding
+	Quota    string // the one that is used up, where one is
 }
 
 // Refuse writes that the call was refused, with a scan.blocked entry beside it
@@ -71,7 +72,7 @@ type Refusal struct {
 func (l *Log) Refuse(ctx context.Context, r Refusal) error {
 	e := ProxyRequest{
 		Agent: r.Agent, Provider: r.Provider, Decision: "refuse", Code: r.Code,
-		JTI: r.JTI, Findings: r.Findings, Risk: r.Risk, Call: r.Call,
+		JTI: r.JTI, Findings: r.Findings, Risk: r.Risk, Call: r.Call, Quota: r.Quota,
 	}
 	if r.Agent == "" {
 		return l.strangers.refuse(ctx, "proxy "+r.Code, e)

@@ -65,6 +65,7 @@ type ProxyRequest struct {
 	Label    string    `json:"label,omitempty"` // of the credential chosen
 	Version  int       `json:"version,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
+	Quota    string    `json:"quota,omitempty"` // the one that is used up
 	Risk     int       `json:"-"`
 	Call
 }

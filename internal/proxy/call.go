@@ -11,6 +11,7 @@ import (
 	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/telemetry"
 )
 
@@ -64,6 +65,9 @@ type call struct {
 	trailer  func() http.Header
 
 	refused bool // the provider does not take the credential
+
+	use   *quota.Use   // of the quotas that count it
+	meter *quota.Meter // of the model tokens that its answer counts; nil where no quota is of them
 
 	watch   telemetry.Call
 	verdict verdict

@@ -43,7 +43,7 @@ func outcomeOf(code string) string {
 	switch code {
 	case codeAgentGone:
 		return "agent_gone"
-	case codeTokenRevoked, codeTokenExpired, codeStopping, codeRedactionFails, codeSecret:
+	case codeTokenRevoked, codeTokenExpired, codeStopping, codeRedactionFails, codeSecret, codeRateLimited:
 		return "cut"
 	}
 	return "failed"

@@ -57,6 +57,12 @@ func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.Res
 		return result{refusal: p.refused(ctx, c, no)}
 	}
 
+	// No quota that counts it is used up.
+	if no = p.count(ctx, c, grant); no != nil {
+		return result{refusal: p.refused(ctx, c, no)}
+	}
+	defer c.use.End()
+
 	c.watch.Pass(telemetry.Policy)
 
 	// No secret is in it.
@@ -101,6 +107,7 @@ func (p *Proxy) exchange(ctx context.Context, w http.ResponseWriter, c *call, re
 			p.panicked(c, value)
 		}
 		c.remote.account(&back)
+		p.spend(c, back)
 		p.finish(ctx, c, receipt, back, start)
 		r = result{refusal: back.refusal, cut: back.cut, told: back.told, findings: back.findings}
 	}()
@@ -373,7 +380,7 @@ func (p *Proxy) refused(ctx context.Context, c *call, r *refusal) *refusal {
 	}
 	err := p.audit.Refuse(audit.WithOrigin(context.WithoutCancel(ctx), audit.Origin{RequestID: c.id, Source: c.source}), audit.Refusal{
 		Code: r.code, Agent: c.agent.id, JTI: c.agent.jti, Provider: p.shownProvider(c),
-		Risk: riskOf(r.code), Call: p.record(c), Findings: p.recorded(r.findings),
+		Risk: riskOf(r.code), Call: p.record(c), Findings: p.recorded(r.findings), Quota: r.quota,
 	})
 	if err != nil {
 		return p.undecided(ctx, c, err)

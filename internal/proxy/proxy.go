@@ -17,6 +17,7 @@ import (
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/telemetry"
 )
@@ -49,12 +50,13 @@ type Vault interface {
 	Settle(ctx context.Context, r audit.Receipt, resp *http.Response) (refused bool)
 }
 
-// Config is what a Proxy needs. Auth, Failures, Catalogue, Scanner, Vault and
-// Audit are required.
+// Config is what a Proxy needs. Auth, Failures, Catalogue, Quotas, Scanner, Vault
+// and Audit are required.
 type Config struct {
 	Auth      *auth.Authority
 	Failures  *auth.Failures
 	Catalogue func() *policy.Catalogue // the one in force
+	Quotas    *quota.Book
 	Scanner   *scanner.Scanner
 	Vault     Vault
 	Audit     *audit.Log
@@ -86,6 +88,7 @@ type Proxy struct {
 	auth       *auth.Authority
 	failures   *auth.Failures
 	catalogue  func() *policy.Catalogue
+	quotas     *quota.Book
 	scanner    *scanner.Scanner
 	vault      Vault
 	audit      *audit.Log
@@ -111,11 +114,11 @@ type Proxy struct {
 // New returns a Proxy. The addresses that the operator named are read from the
 // catalogue now: one that is added later must be public.
 func New(c Config) (*Proxy, error) {
-	if c.Auth == nil || c.Failures == nil || c.Catalogue == nil || c.Scanner == nil || c.Vault == nil || c.Audit == nil {
-		return nil, errors.New("making a proxy: auth, failures, catalogue, scanner, vault and audit are required")
+	if c.Auth == nil || c.Failures == nil || c.Catalogue == nil || c.Quotas == nil || c.Scanner == nil || c.Vault == nil || c.Audit == nil {
+		return nil, errors.New("making a proxy: auth, failures, catalogue, quotas, scanner, vault and audit are required")
 	}
 	p := &Proxy{
-		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, scanner: c.Scanner, vault: c.Vault, audit: c.Audit,
+		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, quotas: c.Quotas, scanner: c.Scanner, vault: c.Vault, audit: c.Audit,
 		maxBody: c.MaxBodyBytes, bodyWait: c.StrangerBodyTimeout, docs: c.Docs, logger: c.Logger,
 		flights: newFlights(),
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }},

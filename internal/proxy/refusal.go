@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/superinstance/keeper/internal/scanner"
 )
@@ -110,6 +112,8 @@ type refusal struct {
 	code     string
 	message  string
 	findings []scanner.Finding
+	after    time.Duration // when the same call may pass; zero: as its code says
+	quota    string        // that is used up
 }
 
 func refuse(code, message string) *refusal { return &refusal{code: code, message: message} }
@@ -165,17 +169,18 @@ func refusalHeaders(h http.Header, r *refusal) {
 	h.Set("Keeper-Code", r.code)
 	h.Set("Cache-Control", "no-store")
 	if retryable(r) {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.Itoa(int(max(1, math.Ceil(r.after.Seconds())))))
 		return
 	}
 	h.Set("X-Should-Retry", "false")
 	h.Set("Stripe-Should-Retry", "false")
 }
 
-// retryable reports whether the same call may pass a moment later.
+// retryable reports whether the same call may pass a moment later: not where a quota is
+// used up for long.
 func retryable(r *refusal) bool {
 	status := kindOf(r.code).status
-	return status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests
+	return (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && r.after <= longestWait
 }
 
 func writeBody(w http.ResponseWriter, status int, contentType string, body []byte) {

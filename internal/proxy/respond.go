@@ -30,6 +30,7 @@ type answer struct {
 	code     string // why it is not complete
 	status   int
 	bytes    int64
+	events   bool // it is a stream of them
 	findings []scanner.Finding
 	seen     []scanner.Finding // in what the agent sent after the decision
 	traffic  *audit.Traffic    // of a call whose messages streamed
@@ -43,6 +44,10 @@ type answer struct {
 func (p *Proxy) respond(ctx context.Context, w http.ResponseWriter, c *call, resp *http.Response) answer {
 	d := &delivery{proxy: p, ctx: ctx, to: w, call: c, resp: resp}
 	d.answer.status = resp.StatusCode
+	d.answer.events = media(resp.Header) == "text/event-stream" || d.framed()
+	if c.meter != nil {
+		c.meter.Head(resp.Header)
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols && c.upgrade != nil {
 		return d.speak()
 	}
@@ -124,6 +129,9 @@ func (d *delivery) Write(p []byte) (int, error) {
 		d.call.watch.FirstByte()
 	}
 	d.answer.bytes += int64(n)
+	if d.call.meter != nil {
+		d.call.meter.Write(p[:n])
+	}
 	if err != nil {
 		d.failed = err
 	}

@@ -313,6 +313,10 @@ func (s *socket) message(op ws.OpCode, payload []byte) error {
 	if !s.clean(op, payload) {
 		return nil
 	}
+	if e := s.passed(payload, false); e != nil {
+		s.fail(e)
+		return nil
+	}
 	s.sent.Add(1)
 	s.sentBytes.Add(int64(len(payload)))
 	return s.provider.write(op, payload)
@@ -387,7 +391,9 @@ func (s *socket) downward() {
 				err = s.agent.write(ws.OpPong, of)
 			}
 		default:
-			e = s.down.take(op, payload)
+			if e = s.down.take(op, payload); e == nil {
+				e = s.passed(payload, true)
+			}
 		}
 		if err != nil {
 			e = s.broken(s.agent)

@@ -21,6 +21,7 @@ import (
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/policy/scope"
+	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/secret"
 	"github.com/superinstance/keeper/internal/telemetry"
@@ -101,6 +102,8 @@ type Config struct {
 	// AuthFailuresPerSecond is how many failed authentications one address may
 	// make in a second. Zero: 200.
 	AuthFailuresPerSecond int
+	// Quotas bound what callers may use.
+	Quotas []quota.Quota
 	// AllowedOrigins are the web origins whose pages may call keeper.
 	AllowedOrigins []string
 

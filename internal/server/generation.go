@@ -13,6 +13,7 @@ import (
 	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/proxy"
+	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/scanner"
 	"github.com/superinstance/keeper/internal/vault"
 )
@@ -46,6 +47,9 @@ func (s *Server) prepare(c Config) (g *generation, err error) {
 		if _, known := g.catalogue.Provider(provider); !known {
 			return nil, fmt.Errorf("a listener is asked for provider %q, which is not in the catalogue; `keeper providers` lists the known ones", provider)
 		}
+	}
+	if err := quota.Check(c.Quotas); err != nil {
+		return nil, err
 	}
 	g.issuers = issuers(g.catalogue)
 	if g.certificate, err = c.TLS.load(); err != nil {
@@ -81,6 +85,7 @@ func (s *Server) serveWith(g, before *generation) error {
 		Auth:                  s.auth,
 		Failures:              s.failures,
 		Catalogue:             current,
+		Quotas:                s.quotas,
 		Scanner:               found,
 		Vault:                 s.vault,
 		Audit:                 s.log,
@@ -111,6 +116,7 @@ func (s *Server) serveWith(g, before *generation) error {
 		Archive:         s.archiveNow(g.config),
 		Backup:          s.backup,
 		Figures:         s.figures,
+		Quotas:          s.quotas,
 		Sessions:        s.dashboard.sessions,
 		Dashboard:       s.dashboard.files,
 		SignIns:         s.dashboard.signIns,
@@ -153,6 +159,7 @@ func (s *Server) begin(g *generation) {
 	var done sync.WaitGroup
 	done.Go(func() { g.trust.Watch(watching) })
 	g.unwatch = func() { stop(); done.Wait() }
+	s.quotas.Set(g.config.Quotas)
 	g.api.TakeOver()
 	before := s.current.Swap(g)
 	if before == nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/superinstance/keeper/internal/figures"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
+	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/secret"
 	"github.com/superinstance/keeper/internal/source"
 	"github.com/superinstance/keeper/internal/store"
@@ -52,6 +53,7 @@ type Server struct {
 	exceptions *exception.List
 	auth       *auth.Authority
 	failures   *auth.Failures
+	quotas     *quota.Book
 	spool      string      // folder
 	first      *generation // until it begins
 	dashboard  openedDashboard
@@ -269,6 +271,11 @@ func (s *Server) openHandlers(context.Context) (err error) {
 		return err
 	}
 	s.limitFailures(s.config.AuthFailuresPerSecond)
+	if s.quotas, err = quota.New(s.db, nil, s.config.Logger); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.quotas.Close)
+	s.inBackground(s.quotas.Watch)
 	if s.dashboard, err = s.openDashboard(); err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ func (c Config) settings() map[string]any {
 		"scan":        c.ScanActions,
 		"scanRules":   c.ScanRules,
 		"trust":       c.Trust,
+		"quotas":      c.Quotas,
 		"dashboard":   c.Dashboard,
 		"origins":     c.AllowedOrigins,
 		"checkpoints": []int64{int64(c.Audit.CheckpointEntries), int64(c.Audit.CheckpointInterval)},
