@@ -73,6 +73,8 @@ type Config struct {
 	ScanRules []ScanRule `yaml:"scanRules"`
 	// What callers can take.
 	Limits LimitsConfig `yaml:"limits"`
+	// What callers may use, in a time and at once.
+	Quotas []QuotaConfig `yaml:"quotas"`
 	// Issuers whose tokens are exchanged for keeper's, so that their subjects need no
 	// secret.
 	Trust []TrustConfig `yaml:"trust"`
@@ -169,7 +171,7 @@ func loadConfig(file string) (Config, error) {
 // the library's message alone: the full error quotes lines of the file.
 func misread(file string, err error) error {
 	if strings.HasPrefix(err.Error(), "time: ") {
-		return fmt.Errorf("%s: limits, audit, secrets or sources: want durations with their unit, such as 30s or 1h30m", file)
+		return fmt.Errorf("%s: limits, quotas, audit, secrets or sources: want durations with their unit, such as 30s or 1h30m", file)
 	}
 	var detail yaml.Error
 	if !errors.As(err, &detail) || detail.GetToken() == nil {

@@ -350,6 +350,7 @@ func TestConfigurationValuesAreThoseThatAreTaken(t *testing.T) {
 	files := map[string]string{ // %s is the value
 		"registration": "registration: %s", "scan": "scan: {github-pat: %s}", "log.level": "log: {level: %s}", "log.format": "log: {format: %s}",
 		"traces.sampler":         "traces: {endpoint: 'http://127.0.0.1:4318/v1/traces', sampler: %s}",
+		"quotas[].each":          "quotas: [{name: x, requests: 1, window: 1m, each: [%s]}]",
 		"scanRules[].type":       rule + "type: %s}]",
 		"scanRules[].confidence": rule + "confidence: %s}]",
 		"audit.sinks[].type":     sinkOf + "type: %s}]}",

@@ -239,7 +239,7 @@ var reasons = map[string]string{
 	"bad_request":          "the request could not be read",
 	"body_undecodable":     "its body could not be decoded, so it could not be scanned",
 	"body_too_large":       "its body was over the limit",
-	"rate_limited":         "there were too many failed attempts from that address",
+	"rate_limited":         "too many attempts from that address had failed, or a quota was used up",
 	"audit_unavailable":    "the audit log could not be written",
 	"store_unavailable":    "the store could not be read",
 	"keeper_stopping":      "keeper was stopping",

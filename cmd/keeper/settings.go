@@ -119,6 +119,9 @@ func (a *app) settingsOf(c Config, logger *slog.Logger) (server.Config, error) {
 	if out.Trust, err = issuersOf(c.Trust); err != nil {
 		return server.Config{}, err
 	}
+	if out.Quotas, err = c.quotas(); err != nil {
+		return server.Config{}, err
+	}
 	if out.Audit, err = c.Audit.server(); err != nil {
 		return server.Config{}, err
 	}
