@@ -85,9 +85,9 @@ type Log struct {
 	durable   durable
 	overflow  overflow
 
-	markEntries  int64
-	markInterval time.Duration
-	opened       int64 // the last entry when the log was opened
+	markEntries  atomic.Int64
+	markInterval atomic.Int64 // in nanoseconds
+	opened       int64        // the last entry when the log was opened
 	accept       bool
 	found        int64                  // the size of the last checkpoint when the log was opened
 	foreign      atomic.Bool            // the store holds entries that keeper did not write
@@ -119,17 +119,12 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if l.now == nil {
 		l.now = time.Now
 	}
-	l.markEntries, l.markInterval = int64(c.CheckpointEntries), c.CheckpointInterval
-	if l.markEntries <= 0 {
-		l.markEntries = defaultMarkEntries
-	}
-	if l.markInterval <= 0 {
-		l.markInterval = defaultMarkInterval
-	}
+	l.SetCheckpoints(c.CheckpointEntries, c.CheckpointInterval)
 	l.strangers.log = l
 	l.opened, l.accept = totals.LastSeq, c.Accept
 	l.durable.set(totals.LastSeq)
-	w := &writer{log: l, due: time.NewTimer(l.markInterval), armed: true, open: map[int64]bool{}}
+	wait := time.Duration(l.markInterval.Load())
+	w := &writer{log: l, due: time.NewTimer(wait), armed: true, dueAt: time.Now().Add(wait), open: map[int64]bool{}}
 	if err := completeTree(ctx, c.Store, totals.LastSeq); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
@@ -139,6 +134,19 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	}
 	go w.run()
 	return l, nil
+}
+
+// SetCheckpoints says anew when a checkpoint is written, as in Config: of the entries
+// that come from now on.
+func (l *Log) SetCheckpoints(entries int, interval time.Duration) {
+	if entries <= 0 {
+		entries = defaultMarkEntries
+	}
+	if interval <= 0 {
+		interval = defaultMarkInterval
+	}
+	l.markEntries.Store(int64(entries))
+	l.markInterval.Store(int64(interval))
 }
 
 // Record appends e and returns when it is durable. The error wraps

@@ -62,6 +62,7 @@ type writer struct {
 
 	due   *time.Timer // of the next checkpoint, where entries wait for it
 	armed bool
+	dueAt time.Time // where it is armed
 }
 
 func (w *writer) run() {
@@ -336,10 +337,10 @@ func (w *writer) fail(batch []*write, err error) {
 	w.wake(retryAfter)
 }
 
-// wake sees to it that the writer turns to what is left after a while.
+// wake sees to it that the writer turns to what is left after a while at the latest.
 func (w *writer) wake(after time.Duration) {
-	if !w.armed {
-		w.armed = true
+	if at := time.Now().Add(after); !w.armed || at.Before(w.dueAt) {
+		w.armed, w.dueAt = true, at
 		w.due.Reset(after)
 	}
 }
@@ -349,10 +350,10 @@ func (w *writer) wake(after time.Duration) {
 func (w *writer) markWhenDue(wanted bool) {
 	switch waiting := w.tree.size - w.log.marked(); {
 	case waiting == 0 || w.log.key.Load() == nil:
-	case wanted || waiting >= w.log.markEntries:
+	case wanted || waiting >= w.log.markEntries.Load():
 		w.mark()
 	default:
-		w.wake(w.log.markInterval)
+		w.wake(time.Duration(w.log.markInterval.Load()))
 	}
 }
 
