@@ -22,7 +22,8 @@ type Call struct {
 
 	agent, provider atomic.Int64 // nanoseconds that were waited for them
 
-	root, upstream trace.Span // nil where nothing is traced
+	tracing        *Tracing // nil where nothing is traced
+	root, upstream trace.Span
 }
 
 // Begin says that the call has come in.

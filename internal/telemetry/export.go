@@ -30,7 +30,7 @@ import (
 const (
 	queuedSpans    = 2048 // beyond it spans are dropped: no call waits for a collector
 	exportTimeout  = 10 * time.Second
-	lastExport     = 3 * time.Second // of Close
+	lastExport     = 3 * time.Second // of a Tracing that ends
 	complainEvery  = time.Minute
 	mostAnswer     = 64 << 10
 	defaultService = "keeper"
@@ -95,31 +95,29 @@ func (c Traces) sampler() (sdktrace.Sampler, error) {
 	return nil, errors.New("sampler: want always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio")
 }
 
-// trace begins to make spans.
-func (t *Telemetry) trace(c Config) error {
-	if err := c.Traces.Check(); err != nil {
-		return err
+// provide makes what makes spans and sends them.
+func (t *Telemetry) provide(c Traces) (*sdktrace.TracerProvider, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
 	}
-	sampler, err := c.Traces.sampler()
+	sampler, err := c.sampler()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	to, err := newCollector(c.Traces)
+	to, err := newCollector(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out := &exporter{SpanExporter: otlptrace.NewUnstarted(to), logger: c.Logger, sent: t.spans.WithLabelValues("sent"), lost: t.spans.WithLabelValues("lost")}
-	t.traces = sdktrace.NewTracerProvider(
+	out := &exporter{SpanExporter: otlptrace.NewUnstarted(to), logger: t.logger, sent: t.spans.WithLabelValues("sent"), lost: t.spans.WithLabelValues("lost")}
+	return sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(sampler),
 		sdktrace.WithSpanProcessor(counting{sdktrace.NewBatchSpanProcessor(out,
 			sdktrace.WithMaxQueueSize(queuedSpans), sdktrace.WithExportTimeout(exportTimeout)), t.spans.WithLabelValues("made")}),
 		sdktrace.WithResource(resource.NewSchemaless(
-			attribute.String("service.name", cmp.Or(c.Traces.Service, defaultService)),
-			attribute.String("service.version", c.Version),
+			attribute.String("service.name", cmp.Or(c.Service, defaultService)),
+			attribute.String("service.version", t.version),
 		)),
-	)
-	t.tracer = t.traces.Tracer(scopeName)
-	return nil
+	), nil
 }
 
 // counting counts the spans that are made.

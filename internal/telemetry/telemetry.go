@@ -7,14 +7,13 @@ package telemetry
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 )
 
 // Config is what a Telemetry can be told. The zero Config knows no provider and makes
@@ -38,14 +37,16 @@ type Telemetry struct {
 	knows    func(string) bool
 	clean    func(string) bool
 
-	tracer trace.Tracer // nil: no traces
-	traces *sdktrace.TracerProvider
+	version string
+	logger  *slog.Logger
+	tracing atomic.Pointer[Tracing] // nil: no traces
+	ending  sync.WaitGroup          // tracings that send what is left
 }
 
 // New returns a Telemetry, which must be closed. The error names the field of Traces
 // that is no good.
 func New(c Config) (*Telemetry, error) {
-	t := &Telemetry{registry: prometheus.NewRegistry(), knows: c.Knows, clean: c.Clean}
+	t := &Telemetry{registry: prometheus.NewRegistry(), knows: c.Knows, clean: c.Clean, version: c.Version, logger: c.Logger}
 	if t.knows == nil {
 		t.knows = func(string) bool { return false }
 	}
@@ -54,15 +55,14 @@ func New(c Config) (*Telemetry, error) {
 	}
 	t.figures.register(families{t.registry})
 	t.registry.MustRegister(buildInfo(c.Version))
-	if c.Logger == nil {
-		c.Logger = slog.Default()
+	if t.logger == nil {
+		t.logger = slog.Default()
 	}
-	if !c.Traces.on() {
-		return t, nil
+	tracing, err := t.OpenTraces(c.Traces)
+	if err != nil {
+		return nil, err
 	}
-	if err := t.trace(c); err != nil {
-		return nil, fmt.Errorf("opening the traces: %w", err)
-	}
+	t.Trace(tracing)
 	return t, nil
 }
 
@@ -72,12 +72,13 @@ func (t *Telemetry) Registry() *prometheus.Registry { return t.registry }
 // Close sends what spans are left, while ctx lasts. What does not get through by then
 // is lost, and no error.
 func (t *Telemetry) Close(ctx context.Context) error {
-	if t.traces == nil {
-		return nil
+	t.Trace(nil)
+	sent := make(chan struct{})
+	go func() { t.ending.Wait(); close(sent) }()
+	select {
+	case <-sent:
+	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(ctx, lastExport)
-	defer cancel()
-	_ = t.traces.Shutdown(ctx)
 	return nil
 }
 

@@ -18,10 +18,10 @@ const (
 
 // begin begins the span of a call. It joins the caller's trace.
 func (t *Telemetry) begin(ctx context.Context, c *Call, h http.Header) context.Context {
-	if t.tracer == nil {
+	if c.tracing = t.traced(); c.tracing == nil {
 		return ctx
 	}
-	ctx, c.root = t.tracer.Start(t.join(ctx, h), "call", trace.WithTimestamp(c.began), trace.WithSpanKind(trace.SpanKindServer))
+	ctx, c.root = c.tracing.tracer.Start(t.join(ctx, h), "call", trace.WithTimestamp(c.began), trace.WithSpanKind(trace.SpanKindServer))
 	return ctx
 }
 
@@ -44,10 +44,10 @@ func (t *Telemetry) join(ctx context.Context, h http.Header) context.Context {
 // Forward begins the span of the provider's part, and names it in the headers that the
 // provider gets. Where nothing is traced, they stay as the caller sent them.
 func (t *Telemetry) Forward(ctx context.Context, c *Call, h http.Header) {
-	if t.tracer == nil {
+	if c.tracing == nil {
 		return
 	}
-	ctx, c.upstream = t.tracer.Start(ctx, "provider", trace.WithSpanKind(trace.SpanKindClient))
+	ctx, c.upstream = c.tracing.tracer.Start(ctx, "provider", trace.WithSpanKind(trace.SpanKindClient))
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
 	h[traceparent] = []string{carrier["traceparent"]}
@@ -55,12 +55,13 @@ func (t *Telemetry) Forward(ctx context.Context, c *Call, h http.Header) {
 
 // finish ends the spans of a call: that of each step is made now, of its times.
 func (t *Telemetry) finish(c *Call, r Result) {
-	if c.root == nil {
+	if c.tracing == nil {
 		return
 	}
+	defer c.tracing.leave()
 	end := c.began.Add(c.whole)
 	if c.root.IsRecording() {
-		t.steps(c, end)
+		c.steps(end)
 		c.root.SetName("call " + r.Provider)
 		c.root.SetAttributes(attributes(c, r)...)
 		if r.Code != "" {
@@ -97,7 +98,7 @@ func attributes(c *Call, r Result) []attribute.KeyValue {
 
 // steps makes a span of each step that the call has passed, and of the one in which it
 // ended.
-func (t *Telemetry) steps(c *Call, end time.Time) {
+func (c *Call) steps(end time.Time) {
 	ctx := trace.ContextWithSpan(context.Background(), c.root)
 	from := c.began
 	for s := range steps {
@@ -108,7 +109,7 @@ func (t *Telemetry) steps(c *Call, end time.Time) {
 		if c.passed[s] != 0 {
 			to = c.began.Add(c.passed[s])
 		}
-		_, span := t.tracer.Start(ctx, stepNames[s], trace.WithTimestamp(from))
+		_, span := c.tracing.tracer.Start(ctx, stepNames[s], trace.WithTimestamp(from))
 		if c.passed[s] == 0 {
 			span.SetStatus(codes.Error, "the call ended here")
 		}
@@ -120,11 +121,13 @@ func (t *Telemetry) steps(c *Call, end time.Time) {
 // StartRoute begins the span of a request to one of keeper's own routes. end gets the
 // route's id, empty where there is none, and must be called.
 func (t *Telemetry) StartRoute(ctx context.Context, h http.Header) (_ context.Context, end func(route string, status int, requestID string)) {
-	if t.tracer == nil {
+	by := t.traced()
+	if by == nil {
 		return ctx, t.endRoute
 	}
-	ctx, span := t.tracer.Start(t.join(ctx, h), "route", trace.WithSpanKind(trace.SpanKindServer))
+	ctx, span := by.tracer.Start(t.join(ctx, h), "route", trace.WithSpanKind(trace.SpanKindServer))
 	return ctx, func(route string, status int, requestID string) {
+		defer by.leave()
 		t.endRoute(route, status, requestID)
 		span.SetName("route " + route)
 		span.SetAttributes(attribute.String("keeper.request_id", requestID), attribute.String("keeper.route", route), attribute.Int("http.response.status_code", status))
