@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,16 +74,17 @@ type place interface {
 // Set shows each head to all witnesses, each at its own speed: one that is slow is
 // shown the newest. It is safe for concurrent use.
 type Set struct {
-	log     Log
-	logger  *slog.Logger
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	all     []*witness
+	log    Log
+	logger *slog.Logger
+	all    []*witness
 }
 
 // witness is one of them.
 type witness struct {
-	place place
+	address string // of a file or a URL, as the Config has it
+	place   place
+	stop    context.CancelFunc // nil: it is shown nothing yet
+	stopped chan struct{}
 
 	mu      sync.Mutex // guards all below
 	status  Status
@@ -93,30 +95,70 @@ type witness struct {
 // names the field and the mend; it wraps audit.ErrTampered where the log is no
 // continuation of what a file has kept.
 func Open(ctx context.Context, c Config) (*Set, error) {
-	s := &Set{log: c.Log, logger: c.Logger}
-	if s.logger == nil {
-		s.logger = slog.Default()
+	s, err := (&Set{}).Prepare(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Replace(ctx, &Set{})
+}
+
+// Prepare is Open for a Set that is to take s's place: witnesses of both go on as they
+// are, and no other is shown a head before Replace.
+func (s *Set) Prepare(ctx context.Context, c Config) (*Set, error) {
+	next := &Set{log: c.Log, logger: c.Logger}
+	if next.logger == nil {
+		next.logger = slog.Default()
 	}
 	for i, path := range c.Files {
-		kept, size, err := openFile(ctx, c, path)
-		if err != nil {
-			return nil, fmt.Errorf("audit.witnesses.files[%d]: %w", i, err)
+		w := s.find(path)
+		if w == nil {
+			kept, size, err := openFile(ctx, c, path)
+			if err != nil {
+				return nil, fmt.Errorf("audit.witnesses.files[%d]: %w", i, err)
+			}
+			w = &witness{address: path, place: kept, status: Status{Name: path, Size: size}}
 		}
-		s.all = append(s.all, &witness{place: kept, status: Status{Name: path, Size: size}})
+		next.all = append(next.all, w)
 	}
 	for i, address := range c.URLs {
-		u, err := parse(address)
-		if err != nil {
-			return nil, fmt.Errorf("audit.witnesses.urls[%d]: %w", i, err)
+		w := s.find(address)
+		if w == nil {
+			u, err := parse(address)
+			if err != nil {
+				return nil, fmt.Errorf("audit.witnesses.urls[%d]: %w", i, err)
+			}
+			w = &witness{address: address, place: newRemote(c, u), status: Status{Name: u.Host}}
 		}
-		s.all = append(s.all, &witness{place: newRemote(c, u), status: Status{Name: u.Host}})
+		next.all = append(next.all, w)
 	}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
+	return next, nil
+}
+
+func (s *Set) find(address string) *witness {
 	for _, w := range s.all {
-		s.running.Go(func() { s.show(run, w) })
+		if w.address == address {
+			return w
+		}
 	}
-	return s, nil
+	return nil
+}
+
+// Replace begins to show heads, after before has ended to, of which s was prepared. The
+// caller must not close before any more.
+func (s *Set) Replace(ctx context.Context, before *Set) error {
+	err := before.closeBut(ctx, s)
+	for _, w := range s.all {
+		if w.stop != nil {
+			continue
+		}
+		run, stop := context.WithCancel(context.WithoutCancel(ctx))
+		w.stop, w.stopped = stop, make(chan struct{})
+		go func() {
+			defer close(w.stopped)
+			s.show(run, w)
+		}()
+	}
+	return err
 }
 
 func parse(address string) (*url.URL, error) {
@@ -223,8 +265,12 @@ func (s *Set) Status() (all []Status) {
 }
 
 // Close shows the newest head to those that can take it until ctx ends.
-func (s *Set) Close(ctx context.Context) error {
-	for _, w := range s.all {
+func (s *Set) Close(ctx context.Context) error { return s.closeBut(ctx, &Set{}) }
+
+// closeBut is Close for the witnesses that are not others', too.
+func (s *Set) closeBut(ctx context.Context, others *Set) error {
+	ending := slices.DeleteFunc(slices.Clone(s.all), func(w *witness) bool { return slices.Contains(others.all, w) })
+	for _, w := range ending {
 		now, cancel := context.WithCancel(ctx)
 		cancel() // it waits for no other head
 		for w.read().Problem == "" && ctx.Err() == nil {
@@ -235,8 +281,12 @@ func (s *Set) Close(ctx context.Context) error {
 			s.await(ctx, w, h.Size)
 		}
 	}
-	s.cancel()
-	s.running.Wait()
+	for _, w := range ending {
+		w.stop()
+	}
+	for _, w := range ending {
+		<-w.stopped
+	}
 	return nil
 }
 
