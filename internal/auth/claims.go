@@ -24,6 +24,7 @@ type person struct {
 	name      string
 	scopes    scope.Set
 	expiresAt time.Time
+	stands    func() bool // whether the rule that let it in is in force
 }
 
 // personPrefix begins the name of whoever an issuer vouched for, where entries say who
@@ -39,6 +40,7 @@ type verified struct {
 	jti       string
 	scopes    scope.Set
 	expiresAt time.Time
+	stands    func() bool // whether the rule that let it in is in force
 }
 
 // Valid reports whether c says who is calling.

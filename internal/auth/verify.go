@@ -70,6 +70,8 @@ func (a *Authority) Renew(c Claims) (Claims, error) {
 		return c, nil
 	case c.person != nil && !a.now().Before(c.person.expiresAt):
 		return Claims{}, ErrTokenExpired
+	case c.person != nil && !c.person.stands():
+		return Claims{}, ErrTokenRevoked
 	case c.person != nil:
 		return c, nil
 	case c.token == nil:

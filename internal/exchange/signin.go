@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -66,6 +67,8 @@ type RelyingParty struct {
 	client *http.Client
 	found  endpoints
 	now    func() time.Time
+
+	retired atomic.Bool
 }
 
 type signInRule struct {
@@ -88,10 +91,17 @@ type Person struct {
 	subject string
 	email   string
 	rule    *signInRule
+	party   *RelyingParty
 }
 
 // Valid reports whether a rule let the person in.
 func (p Person) Valid() bool { return p.rule != nil }
+
+// Stands reports whether the rules that let the person in are in force.
+func (p Person) Stands() bool { return p.Valid() && p.party != nil && !p.party.retired.Load() }
+
+// Retire says that other rules are in force: nobody whom these let in stands any more.
+func (p *RelyingParty) Retire() { p.retired.Store(true) }
 
 // Issuer is who vouches for the person.
 func (p Person) Issuer() string { return p.issuer }
@@ -319,7 +329,7 @@ func (p *RelyingParty) check(ctx context.Context, raw, nonce string) (claims, er
 // admit asks the rules. The error says who was refused.
 func (p *RelyingParty) admit(said claims) (Person, error) {
 	subject, _ := said["sub"].(string)
-	who := Person{issuer: p.issuer.url, subject: subject}
+	who := Person{issuer: p.issuer.url, subject: subject, party: p}
 	verified, _ := said.at("email_verified")
 	sure, _ := text(verified)
 	if email, ok := said["email"].(string); ok && sure == "true" && len(email) <= maxSubject {
