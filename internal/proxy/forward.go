@@ -24,6 +24,8 @@ type Authority interface {
 	Covers(name string) bool
 }
 
+const noProxy = "this keeper is no proxy (forward.off); use its base URLs"
+
 // IsForward reports whether a request asks keeper to be its proxy, rather than for one
 // of keeper's own routes: by CONNECT, or by a URL with another host.
 func IsForward(r *http.Request) bool {
@@ -150,8 +152,13 @@ func (p *Proxy) Inside(w http.ResponseWriter, r *http.Request) {
 	c := newCall(r)
 	c.mode, c.labels = forwarded, t.labels
 	c.taken.join(t.asked)
-	if p.aging(r.Context(), t) {
+	if p.forwardOff || p.aging(r.Context(), t) {
 		w.Header().Set("Connection", "close") // in HTTP/2 that is GOAWAY
+	}
+	if p.forwardOff {
+		c.path = pathAsSent(r)
+		p.refuseEarly(w, r, c, refuse(codeBadRequest, noProxy))
+		return
 	}
 	scheme := "http"
 	if r.TLS != nil {
@@ -222,8 +229,8 @@ func (p *Proxy) place(c *call, site policy.Site, path string) {
 
 // ask reads which credentials the proxy's user name asks for.
 func (p *Proxy) ask(c *call, r *http.Request, user string) *refusal {
-	if p.authority == nil {
-		return refuse(codeBadRequest, "this keeper is no proxy (forward.off); use its base URLs")
+	if p.forwardOff {
+		return refuse(codeBadRequest, noProxy)
 	}
 	if !r.ProtoAtLeast(1, 1) {
 		return refuse(codeBadRequest, "keeper as a proxy wants HTTP/1.1 or HTTP/2")

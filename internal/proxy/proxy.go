@@ -62,6 +62,9 @@ type Config struct {
 	Audit     *audit.Log
 	// Authority vouches for keeper where it is the proxy of clients. Nil: it is none.
 	Authority Authority
+	// ForwardOff says that keeper is no proxy in spite of it: tunnels that were opened
+	// before it was so bear no new call.
+	ForwardOff bool
 	// Succeeds is the Proxy in whose place this one takes new calls, as other settings
 	// are in force now. Calls that it has begun go on in it; its tunnels, and the stop of
 	// both, are this one's. Nil: this is the first.
@@ -96,6 +99,7 @@ type Proxy struct {
 	transport  *http.Transport
 	pools      pools // for client certificates
 	authority  Authority
+	forwardOff bool
 	tunnels    *Tunnels          // nil without an authority
 	remote     http.RoundTripper // of gRPC
 	maxBody    int64
@@ -119,7 +123,8 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		auth: c.Auth, failures: c.Failures, catalogue: c.Catalogue, quotas: c.Quotas, scanner: c.Scanner, vault: c.Vault, audit: c.Audit,
-		maxBody: c.MaxBodyBytes, bodyWait: c.StrangerBodyTimeout, docs: c.Docs, logger: c.Logger,
+		forwardOff: c.ForwardOff || c.Authority == nil,
+		maxBody:    c.MaxBodyBytes, bodyWait: c.StrangerBodyTimeout, docs: c.Docs, logger: c.Logger,
 		flights: newFlights(),
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }},
 	}
