@@ -74,7 +74,10 @@ func (b *baoSecret) fetch(ctx context.Context) (value, error) {
 }
 
 // watch has it fetched when keeper's token is another one: its lease ends then.
-func (b *baoSecret) watch(_ context.Context, changed func()) { b.session.onReplaced(changed) }
+func (b *baoSecret) watch(ctx context.Context, changed func()) {
+	defer b.session.onReplaced(&changed)()
+	<-ctx.Done()
+}
 
 // read is the library's read, but that nothing there is an error of status 404, with
 // what the server says of it.

@@ -34,10 +34,8 @@ func (f fetcherFunc) fetch(ctx context.Context) (value, error) {
 // the value has changed.
 func OpenFunc(ctx context.Context, spec Spec, logger *slog.Logger, source func(context.Context) Given) (s *Set, notice func()) {
 	f := newFeed(spec, spec.Provider+"@"+spec.Label, "test", fetcherFunc(source), logger)
-	ctx, cancel := context.WithCancel(ctx)
-	s = &Set{feeds: []*feed{f}, cancel: cancel}
-	s.idle.Go(func() { f.run(ctx) })
-	return s, f.notice
+	f.start(ctx)
+	return &Set{feeds: []*feed{f}}, f.notice
 }
 
 // ParseAnswer is what a helper's answer is read as.

@@ -27,6 +27,9 @@ type feed struct {
 	changed chan struct{} // holds one
 	first   chan struct{} // closed when the first fetch has ended
 
+	stop    context.CancelFunc // nil until start
+	stopped chan struct{}
+
 	// Of run alone.
 	failures int
 	held     bool      // a value is in the slot, and serves
@@ -62,6 +65,16 @@ func newFeed(spec Spec, name, from string, f fetcher, logger *slog.Logger) *feed
 		made.timeout = p.timeout() + fetchTimeout // it may have to wait for others to end
 	}
 	return made
+}
+
+// start has the feed run until stop is called.
+func (f *feed) start(ctx context.Context) {
+	ctx, f.stop = context.WithCancel(ctx)
+	f.stopped = make(chan struct{})
+	go func() {
+		defer close(f.stopped)
+		f.run(ctx)
+	}()
 }
 
 // run fetches the value when it is due, or has changed, until ctx ends.

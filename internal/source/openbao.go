@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -76,7 +77,9 @@ type session struct {
 	ttl        time.Duration
 	expires    time.Time // zero: never
 	renewable  bool
-	replaced   []func() // told that there is another token
+
+	telling  sync.Mutex // guards replaced
+	replaced []*func()  // told that there is another token
 }
 
 // newSession checks the configuration. Its error begins with the key.
@@ -262,9 +265,11 @@ func (s *session) adopt(ctx context.Context, token string) error {
 // alive begins a generation. A token without a time to live is good for ever.
 func (s *session) alive(ttl time.Duration, renewable bool) {
 	if s.generation++; s.generation > 1 {
+		s.telling.Lock()
 		for _, tell := range s.replaced {
-			tell()
+			(*tell)()
 		}
+		s.telling.Unlock()
 	}
 	s.ttl, s.renewable, s.expires = ttl, renewable && ttl > 0, time.Time{}
 	if ttl > 0 {
@@ -285,12 +290,17 @@ func (s *session) ready(ctx context.Context, after int) (int, error) {
 	return s.generation, nil
 }
 
-// onReplaced has tell called whenever there is another token. The leases of the one
-// before end with it. tell must not wait for the session.
-func (s *session) onReplaced(tell func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// onReplaced has tell called whenever there is another token, until forget is called. The
+// leases of the one before end with it. tell must not wait for the session.
+func (s *session) onReplaced(tell *func()) (forget func()) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	s.replaced = append(s.replaced, tell)
+	return func() {
+		s.telling.Lock()
+		defer s.telling.Unlock()
+		s.replaced = slices.DeleteFunc(s.replaced, func(other *func()) bool { return other == tell })
+	}
 }
 
 // refused reports whether it is the token that is no good any more, and not a policy

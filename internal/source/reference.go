@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -72,6 +74,28 @@ func (c Config) fetcher(spec Spec, bao *session, running chan struct{}) (fetcher
 		return nil, fmt.Errorf("it names the helper %q, which sources.exec does not have", name)
 	}
 	return &program{helper: helper, env: c.environment(helper), ask: question(spec, part), running: running, mask: c.Mask, name: name, logger: c.Logger}, nil
+}
+
+// Same reports whether what a reference names is the same in both.
+func (c Config) Same(other Config, from string) bool {
+	switch kind, name, _ := split(from); kind {
+	case kindEnv:
+		return c.sameVariables(other, name)
+	case kindOpenBao:
+		return c.sameOpenBao(other)
+	case kindExec:
+		return reflect.DeepEqual(c.Exec[name], other.Exec[name]) && c.sameVariables(other, c.Exec[name].Env...)
+	}
+	return true
+}
+
+func (c Config) sameVariables(other Config, names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !c.Env[name].Equal(other.Env[name]) })
+}
+
+func (c Config) sameOpenBao(other Config) bool {
+	read, _ := Config{OpenBao: c.OpenBao}.Variables()
+	return reflect.DeepEqual(c.OpenBao, other.OpenBao) && c.sameVariables(other, read...)
 }
 
 // credential is what keeper shows a source of its own: env:NAME or file:PATH. It

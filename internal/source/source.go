@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/superinstance/keeper/internal/secret"
@@ -116,62 +115,89 @@ func problemf(format string, args ...any) *problem {
 
 // Set keeps the values of all secrets up to date. It is safe for concurrent use.
 type Set struct {
+	config Config
 	feeds  []*feed
 	bao    *session
-	cancel context.CancelFunc
-	idle   sync.WaitGroup
+
+	running chan struct{} // holds one for each helper that runs
 }
 
 // Open makes the sources, asks each for its value, and keeps on asking. It returns
 // when all have answered, or after 10 s without those that have not. The error
 // names the entry and the mend where the configuration is at fault, or where a
 // required source gives no value.
-func Open(ctx context.Context, c Config) (*Set, error) {
+func Open(ctx context.Context, c Config) (*Set, error) { return (&Set{}).Prepare(ctx, c) }
+
+// Prepare is Open for a Set that is to take s's place: a secret whose slot s has, too,
+// goes on as it is, which is right where Same says so, and keeper's token at OpenBao
+// where nothing of that is new. Then one of the two must be closed, but for what the
+// other has.
+func (s *Set) Prepare(ctx context.Context, c Config) (*Set, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	made, err := c.build()
+	next, err := s.build(c)
 	if err != nil {
 		return nil, err
 	}
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	made.cancel = cancel
-	for _, f := range made.feeds {
-		made.idle.Go(func() { f.run(running) })
+	for _, f := range next.feeds {
+		if f.stop == nil {
+			f.start(context.WithoutCancel(ctx))
+		}
 	}
-	if err := made.await(ctx); err != nil {
-		return nil, errors.Join(err, made.Close(context.WithoutCancel(ctx)))
+	if err := next.await(ctx, s); err != nil {
+		return nil, errors.Join(err, next.CloseBut(context.WithoutCancel(ctx), s))
 	}
-	return made, nil
+	return next, nil
 }
 
-// build makes the feeds, that of keeper's own token at OpenBao first.
-func (c Config) build() (*Set, error) {
-	s := &Set{}
+// build makes the feeds that s has not, that of keeper's own token at OpenBao first.
+func (s *Set) build(c Config) (*Set, error) {
+	next := &Set{config: c, running: s.running}
+	if next.running == nil {
+		next.running = make(chan struct{}, maxHelpers)
+	}
 	if err := c.checkHelpers(); err != nil {
 		return nil, err
 	}
-	if c.OpenBao != nil {
+	switch {
+	case c.OpenBao == nil:
+	case s.bao != nil && c.sameOpenBao(s.config):
+		next.bao, next.feeds = s.bao, append(next.feeds, s.feeds[0])
+	default:
 		var err error
-		if s.bao, err = newSession(*c.OpenBao, c.credential, c.Logger); err != nil {
+		if next.bao, err = newSession(*c.OpenBao, c.credential, c.Logger); err != nil {
 			return nil, fmt.Errorf("sources.openbao.%w", err)
 		}
-		s.feeds = append(s.feeds, newFeed(Spec{Slot: s.bao}, "openbao", "openbao", s.bao, c.Logger))
+		next.feeds = append(next.feeds, newFeed(Spec{Slot: next.bao}, "openbao", "openbao", next.bao, c.Logger))
 	}
-	running := make(chan struct{}, maxHelpers)
 	for i, spec := range c.Secrets {
-		f, err := c.fetcher(spec, s.bao, running)
+		if known := s.filling(spec.Slot); known != nil {
+			next.feeds = append(next.feeds, known)
+			continue
+		}
+		f, err := c.fetcher(spec, next.bao, next.running)
 		if err != nil {
 			return nil, fmt.Errorf("secrets[%d].from: %w", i, err)
 		}
-		s.feeds = append(s.feeds, newFeed(spec, spec.Provider+"@"+spec.Label, spec.From, f, c.Logger))
+		next.feeds = append(next.feeds, newFeed(spec, spec.Provider+"@"+spec.Label, spec.From, f, c.Logger))
 	}
-	return s, nil
+	return next, nil
+}
+
+// filling is the feed of a slot; nil where there is none.
+func (s *Set) filling(slot Slot) *feed {
+	for _, f := range s.secrets() {
+		if slot != nil && f.spec.Slot == slot {
+			return f
+		}
+	}
+	return nil
 }
 
 // await returns once every first answer is there, or those that are required after
-// startPatience.
-func (s *Set) await(ctx context.Context) error {
+// startPatience. What before has is not waited for.
+func (s *Set) await(ctx context.Context, before *Set) error {
 	patience := time.NewTimer(startPatience)
 	defer patience.Stop()
 	over := false
@@ -188,7 +214,7 @@ func (s *Set) await(ctx context.Context) error {
 	}
 	var missing []error
 	for i, f := range s.secrets() {
-		if now := f.now(); f.spec.Required && !now.Serves {
+		if now := f.now(); f.spec.Required && !now.Serves && !slices.Contains(before.feeds, f) {
 			missing = append(missing, fmt.Errorf("secrets[%d]: %s is required, and %s gives no value: %s", i, now.Name, now.Source, now.Problem))
 		}
 	}
@@ -214,16 +240,22 @@ func (s *Set) Status() []Status {
 
 // Close ends all refreshing. A token that keeper got at OpenBao by a login is
 // revoked there, and with it the leases that it took.
-func (s *Set) Close(ctx context.Context) error {
-	s.cancel()
-	done := make(chan struct{})
-	go func() { s.idle.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return fmt.Errorf("ending the sources of secrets: %w", ctx.Err())
+func (s *Set) Close(ctx context.Context) error { return s.CloseBut(ctx, &Set{}) }
+
+// CloseBut is Close for what other has not, too.
+func (s *Set) CloseBut(ctx context.Context, other *Set) error {
+	ending := slices.DeleteFunc(slices.Clone(s.feeds), func(f *feed) bool { return f.stop == nil || slices.Contains(other.feeds, f) })
+	for _, f := range ending {
+		f.stop()
 	}
-	if s.bao != nil {
+	for _, f := range ending {
+		select {
+		case <-f.stopped:
+		case <-ctx.Done():
+			return fmt.Errorf("ending the sources of secrets: %w", ctx.Err())
+		}
+	}
+	if s.bao != nil && s.bao != other.bao {
 		s.bao.close(ctx)
 	}
 	return nil
