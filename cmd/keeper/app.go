@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net/url"
 	"os"
 	"os/signal"
@@ -29,13 +28,13 @@ type app struct {
 	asJSON   bool
 	wide     bool
 
-	level       *slog.LevelVar // of the log of a keeper that runs here
-	acceptStore bool           // of keeper serve
-	taken       []string       // variables that the configuration's secrets come from
+	logs        *logFormats // of a keeper that runs here
+	acceptStore bool        // of keeper serve
+	taken       []string    // variables that the configuration's secrets come from
 }
 
 func newApp(in io.Reader, out, errs io.Writer) *app {
-	a := &app{in: in, out: out, err: errs, env: map[string]string{}, level: new(slog.LevelVar)}
+	a := &app{in: in, out: out, err: errs, env: map[string]string{}}
 	for _, pair := range os.Environ() {
 		if name, value, found := strings.Cut(pair, "="); found {
 			a.env[name] = value

@@ -317,17 +317,3 @@ func (c LogConfig) check() (level slog.Level, err error) {
 	}
 	return level, nil
 }
-
-// logger returns the logger that the configuration asks for. It heeds the app's level.
-func (a *app) logger(c LogConfig) (*slog.Logger, error) {
-	level, err := c.check()
-	if err != nil {
-		return nil, err
-	}
-	a.level.Set(level)
-	options := &slog.HandlerOptions{Level: a.level}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(a.err, options)), nil
-	}
-	return slog.New(slog.NewTextHandler(a.err, options)), nil
-}

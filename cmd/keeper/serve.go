@@ -92,6 +92,9 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		if err != nil {
 			return out, err
 		}
+		if err := a.forget(); err != nil {
+			return out, err
+		}
 		out.AdminToken, err = a.adminToken(c.AdminTokenFile)
 		return out, err
 	})
@@ -144,10 +147,8 @@ func (a *app) reloadAt(ctx context.Context, s *server.Server, signals <-chan os.
 		switch {
 		case err != nil:
 			fmt.Fprintf(a.err, "keeper: %s\n", printableText("nothing is taken over: "+err.Error()))
-		case len(now.Waiting) > 0:
-			fmt.Fprintf(a.err, "keeper: reloaded; these wait for a start: %s\n", strings.Join(now.Waiting, ", "))
 		default:
-			fmt.Fprintln(a.err, "keeper: reloaded")
+			fmt.Fprintf(a.err, "keeper: reloaded. %s\n", printableText(now.Sentence()))
 		}
 	}
 }

@@ -67,7 +67,7 @@ func (a *app) serverConfig(c Config) (server.Config, error) {
 	if err != nil {
 		return server.Config{}, err
 	}
-	out.Logger, out.Level = logger, a.level
+	out.Logger, out.Relog = logger, a.logs.set
 	if out.AdminToken, err = a.adminToken(c.AdminTokenFile); err != nil {
 		return server.Config{}, err
 	}
@@ -108,7 +108,8 @@ func (a *app) settingsOf(c Config, logger *slog.Logger) (server.Config, error) {
 		MaxBodyBytes: c.Limits.BodyBytes, MaxMessageBytes: c.Limits.MessageBytes, IdlePing: c.Limits.IdlePing, AuthFailuresPerSecond: c.Limits.AuthFailuresPerSecond,
 		ResponseHeaderTimeout: c.Limits.ResponseHeader, StopTimeout: c.Limits.Stop, DrainDelay: c.Limits.Drain, AccessLog: c.Log.Access,
 		ScanActions: c.scanActions(), ScanRules: rules, AllowedOrigins: c.AllowedOrigins,
-		File: c.text, Version: version(), LogLevel: level, LogFormat: firstOf(c.Log.Format, "text"),
+		VaultKeyFrom: a.vaultKeyFrom(c.VaultKeyFile),
+		File:         c.text, Version: version(), LogLevel: level, LogFormat: firstOf(c.Log.Format, "text"),
 	}
 	if out.Dashboard, err = c.Dashboard.settings(); err != nil {
 		return server.Config{}, err
@@ -166,6 +167,13 @@ func (a *app) vaultKey(file string) (secret.Value, error) {
 	return secret.New(text), nil
 }
 
+func (a *app) vaultKeyFrom(file string) string {
+	if a.env["KEEPER_VAULT_KEY"] != "" {
+		return "env:KEEPER_VAULT_KEY"
+	}
+	return file
+}
+
 // secretVariables returns the KEEPER_SECRET_* variables as NAME=value, sorted.
 func (a *app) secretVariables() []string {
 	var found []string
@@ -194,15 +202,23 @@ func (a *app) catalogue(file string) (*policy.Catalogue, error) {
 // secrets from the environment that child processes would get.
 func (a *app) harden() error {
 	closeUmask()
+	if err := a.forget(); err != nil {
+		return err
+	}
+	if err := vault.HardenProcess(); err != nil {
+		return fmt.Errorf("shielding the process: %w", err)
+	}
+	return nil
+}
+
+// forget takes the secrets out of the process's own environment.
+func (a *app) forget() error {
 	for name := range a.env {
 		if holdsSecret(name) || slices.Contains(a.taken, name) || slices.Contains(headerVariables, name) {
 			if err := os.Unsetenv(name); err != nil {
 				return fmt.Errorf("removing %s from the environment: %w", name, err)
 			}
 		}
-	}
-	if err := vault.HardenProcess(); err != nil {
-		return fmt.Errorf("shielding the process: %w", err)
 	}
 	return nil
 }

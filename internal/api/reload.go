@@ -10,7 +10,19 @@ import (
 // Reloaded says what became of other settings.
 type Reloaded struct {
 	Changed []string // the names of those that are in force now
-	Waiting []string // of those that wait for a start, since they cannot change before
+	Waiting []Waiting
+}
+
+// Waiting is a setting that waits for a start, since it cannot change before.
+type Waiting struct{ Setting, Why string }
+
+// Names are those of the settings that wait.
+func (r Reloaded) Names() []string {
+	all := []string{}
+	for _, one := range r.Waiting {
+		all = append(all, one.Setting)
+	}
+	return all
 }
 
 // SettingsError says what is wrong with the configuration, of which then nothing was
@@ -37,17 +49,31 @@ func (s *surface) reloadNow(ctx context.Context, _ *struct{}) (*output[reloadedB
 	if err != nil {
 		return nil, err
 	}
-	body := reloadedBody{Message: now.sentence(), Changed: append([]string{}, now.Changed...), Waiting: append([]string{}, now.Waiting...)}
+	body := reloadedBody{Message: now.Sentence(), Changed: append([]string{}, now.Changed...), Waiting: now.Names()}
 	return &output[reloadedBody]{body}, nil
 }
 
-func (r Reloaded) sentence() string {
+// Sentence says it to people.
+func (r Reloaded) Sentence() string {
 	text := "Nothing changed."
 	if len(r.Changed) > 0 {
 		text = fmt.Sprintf("In force for new calls: %s.", strings.Join(r.Changed, ", "))
 	}
+	for i, one := range r.Waiting {
+		switch {
+		case i == 0:
+			text += " Waiting for a start: " + one.Setting
+		case one.Why == r.Waiting[i-1].Why:
+			text += ", " + one.Setting
+		default:
+			text += "; " + one.Setting
+		}
+		if i+1 == len(r.Waiting) || r.Waiting[i+1].Why != one.Why {
+			text += ", since " + one.Why
+		}
+	}
 	if len(r.Waiting) > 0 {
-		text += fmt.Sprintf(" Waiting for a start: %s.", strings.Join(r.Waiting, ", "))
+		text += "."
 	}
 	return text
 }

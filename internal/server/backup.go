@@ -37,7 +37,7 @@ func (s *Server) backup(ctx context.Context, r backup.Request) (func(context.Con
 	if _, err := s.log.Checkpoint(ctx); err != nil {
 		return nil, err
 	}
-	b := backingUp{dir: s.config.DataDir, keyFile: s.config.keyFile(), configuration: s.config.File, version: s.config.Version}
+	b := backingUp{dir: s.config.DataDir, keyFile: s.config.keyFile(), configuration: s.now().config.File, version: s.config.Version}
 	return func(ctx context.Context, w io.Writer) error { return b.write(ctx, r, w) }, nil
 }
 

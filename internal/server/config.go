@@ -53,6 +53,8 @@ type Config struct {
 	// VaultKey opens the vault: a passphrase, or "base64:" and 32 bytes. Zero:
 	// the key file "vault.key" in DataDir, which is made at the first start.
 	VaultKey secret.Value
+	// VaultKeyFrom says where VaultKey came from, without anything secret.
+	VaultKeyFrom string
 	// AdminToken is the operator's bearer, at least 32 characters. Zero: the
 	// file "admin.token" in DataDir, which is made where it is missing.
 	AdminToken secret.Value
@@ -125,10 +127,11 @@ type Config struct {
 	AccessLog bool
 	// Reread reads the configuration again, for a reload. Nil: it is never read again.
 	Reread func() (Config, error)
-	// LogLevel and LogFormat say how Logger, which heeds Level, logs; Level may be nil.
+	// LogLevel and LogFormat say how Logger logs. Relog has it log in another way from now
+	// on; nil: it cannot.
 	LogLevel  slog.Level
 	LogFormat string
-	Level     *slog.LevelVar
+	Relog     func(level slog.Level, format string)
 
 	// File is the text of the configuration file, which goes into backups. Nil: there
 	// is none.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 
 	"github.com/superinstance/keeper/internal/dashboard"
 	"github.com/superinstance/keeper/internal/exchange"
@@ -13,25 +14,47 @@ import (
 	"github.com/superinstance/keeper/internal/session"
 )
 
-// openedDashboard is what the dashboard is made of.
+// openedDashboard is what of the dashboard no reload changes.
 type openedDashboard struct {
 	files    *dashboard.Files
 	sessions *session.Book
-	signIns  *exchange.RelyingParty // nil: none
-	url      *url.URL               // nil: not said
+}
+
+// way is how people get to the dashboard.
+type way struct {
+	config  Dashboard
+	url     *url.URL               // nil: not said
+	signIns *exchange.RelyingParty // nil: none
+}
+
+// wayTo is before's where that signs people in by the same rules: who is signed in stays
+// so.
+func (s *Server) wayTo(c Dashboard, before *generation) (w way, err error) {
+	w.config = c
+	if w.url, err = rootOf(c.URL); err != nil {
+		return w, fmt.Errorf("dashboard.url: %w", err)
+	}
+	switch {
+	case c.OIDC == nil:
+	case before != nil && reflect.DeepEqual(before.dashboard.config.OIDC, c.OIDC):
+		w.signIns = before.dashboard.signIns
+	default:
+		if w.signIns, err = exchange.OpenSignIn(*c.OIDC, nil, s.config.Logger); err != nil {
+			return w, fmt.Errorf("dashboard.oidc.%w", err)
+		}
+	}
+	return w, nil
+}
+
+// retire ends the sessions of people whom the next way's rules did not let in.
+func (w way) retire(next way) {
+	if w.signIns != nil && w.signIns != next.signIns {
+		w.signIns.Retire()
+	}
 }
 
 // openDashboard watches over the dashboard's sessions until keeper stops.
 func (s *Server) openDashboard() (d openedDashboard, err error) {
-	c := s.config.Dashboard
-	if d.url, err = rootOf(c.URL); err != nil {
-		return d, fmt.Errorf("dashboard.url: %w", err)
-	}
-	if c.OIDC != nil {
-		if d.signIns, err = exchange.OpenSignIn(*c.OIDC, nil, s.config.Logger); err != nil {
-			return d, fmt.Errorf("dashboard.oidc.%w", err)
-		}
-	}
 	if d.files, err = dashboard.New(); err != nil {
 		return d, err
 	}

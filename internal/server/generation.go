@@ -15,7 +15,10 @@ import (
 	"github.com/superinstance/keeper/internal/proxy"
 	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/scanner"
+	"github.com/superinstance/keeper/internal/source"
+	"github.com/superinstance/keeper/internal/telemetry"
 	"github.com/superinstance/keeper/internal/vault"
+	"github.com/superinstance/keeper/internal/witness"
 )
 
 // generation is all that a reload puts another in the place of, at once: a call that
@@ -27,6 +30,12 @@ type generation struct {
 	trust       *exchange.Trust
 	certificate *tls.Certificate  // of tls.certFile; nil: keeper's own
 	admins      []auth.AdminToken // the newest first
+	dashboard   way
+	only        []string // names that the certificate authority is good for; nil: all
+	tracing     *telemetry.Tracing
+	secrets     arranged
+	sources     *source.Set
+	witnesses   *witness.Set
 	scanner     *scanner.Scanner
 	proxy       *proxy.Proxy
 	api         *api.API
@@ -37,8 +46,9 @@ type generation struct {
 // now is the generation that new calls get.
 func (s *Server) now() *generation { return s.current.Load() }
 
-// prepare makes what of a generation needs nothing but the configuration.
-func (s *Server) prepare(c Config) (g *generation, err error) {
+// prepare makes what of a generation needs nothing but the configuration. before is the
+// one in force; nil: there is none.
+func (s *Server) prepare(c Config, before *generation) (g *generation, err error) {
 	g = &generation{config: c, unwatch: func() {}}
 	if g.catalogue, err = Catalogue(c.Providers, c.ProviderURLs); err != nil {
 		return nil, err
@@ -53,6 +63,12 @@ func (s *Server) prepare(c Config) (g *generation, err error) {
 	}
 	g.issuers = issuers(g.catalogue)
 	if g.certificate, err = c.TLS.load(); err != nil {
+		return nil, err
+	}
+	if g.dashboard, err = s.wayTo(c.Dashboard, before); err != nil {
+		return nil, err
+	}
+	if g.only, err = g.authorityNames(); err != nil {
 		return nil, err
 	}
 	g.trust, err = exchange.Open(exchange.Config{Issuers: c.Trust, Logger: s.config.Logger})
@@ -77,19 +93,16 @@ func (s *Server) serveWith(g, before *generation) error {
 	}
 	g.scanner = found
 	current := func() *policy.Catalogue { return g.catalogue }
-	var authority proxy.Authority
-	if !s.config.Forward.Off {
-		authority = authorityNow{s}
-	}
 	ways := proxy.Config{
 		Auth:                  s.auth,
 		Failures:              s.failures,
 		Catalogue:             current,
 		Quotas:                s.quotas,
 		Scanner:               found,
-		Vault:                 s.vault,
+		Vault:                 g.secrets,
 		Audit:                 s.log,
-		Authority:             authority,
+		Authority:             authorityNow{s},
+		ForwardOff:            g.config.Forward.Off,
 		MaxBodyBytes:          g.config.MaxBodyBytes,
 		MaxMessageBytes:       g.config.MaxMessageBytes,
 		IdlePing:              g.config.IdlePing,
@@ -119,8 +132,8 @@ func (s *Server) serveWith(g, before *generation) error {
 		Quotas:          s.quotas,
 		Sessions:        s.dashboard.sessions,
 		Dashboard:       s.dashboard.files,
-		SignIns:         s.dashboard.signIns,
-		URL:             s.dashboard.url,
+		SignIns:         g.dashboard.signIns,
+		URL:             g.dashboard.url,
 		TLS:             g.config.TLS.EndsBefore,
 		Telemetry:       s.telemetry,
 		LiveTokens:      func(ctx context.Context) (int, error) { return s.db.LiveTokens(ctx, time.Now()) },
@@ -133,7 +146,7 @@ func (s *Server) serveWith(g, before *generation) error {
 		Keys:            s.keys,
 		RotateAuthority: s.rotateAuthority,
 		RotateAdmin:     s.rotateAdmin,
-		Proxy:           authority != nil,
+		Proxy:           !g.config.Forward.Off,
 		VaultKeyFile:    s.config.keyFile(),
 		AllowedOrigins:  g.config.AllowedOrigins,
 		Registration:    g.config.Registration,
@@ -165,6 +178,7 @@ func (s *Server) begin(g *generation) {
 	if before == nil {
 		return
 	}
+	before.dashboard.retire(g.dashboard)
 	before.unwatch()
 	before.proxy.Retire()
 	before.issuers.CloseIdleConnections()

@@ -57,7 +57,7 @@ func (s *Server) rotateAuthority(ctx context.Context) (issues bool, err error) {
 	if issues, err = s.vault.RotateAuthority(ctx); err != nil {
 		return false, err
 	}
-	return issues, s.showAuthority(context.WithoutCancel(ctx))
+	return issues, s.showAuthority(context.WithoutCancel(ctx), s.now())
 }
 
 // rotateAdmin makes a new admin token in its file. The one of before is good for a while.

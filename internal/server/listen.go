@@ -84,9 +84,6 @@ func (l *listener) label() string {
 // listenInTunnels serves what clients send to hosts through keeper as their proxy.
 func (s *Server) listenInTunnels() {
 	tunnels := s.now().proxy.Tunnels()
-	if tunnels == nil {
-		return
-	}
 	inside := newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.now().proxy.Inside(w, r) }), &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, s.config.Logger)
 	inside.ConnContext = tunnels.ConnContext
 	inside.ConnState = s.telemetry.Connections("tunnels")

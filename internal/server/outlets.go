@@ -93,10 +93,8 @@ func resolve(path string) (string, error) {
 	return path, nil
 }
 
-// outlets are what the audit log leaves by.
+// outlets are what the audit log leaves by, witnesses apart: those are a generation's.
 type outlets struct {
-	witnesses *witness.Set
-
 	mu      sync.RWMutex // guards what a reload replaces
 	sinks   *sink.Set
 	archive *archive.Archive
@@ -110,9 +108,7 @@ func (o *outlets) now() (*sink.Set, *archive.Archive) {
 
 func (s *Server) openOutlets(ctx context.Context) (err error) {
 	c := s.config.Audit
-	origin, _, _ := strings.Cut(s.log.PublicKey(), "+")
-	s.out.witnesses, err = witness.Open(ctx, witness.Config{Log: s.log, Origin: origin, Files: c.WitnessFiles, URLs: c.WitnessURLs, Logger: s.config.Logger})
-	if err != nil {
+	if s.now().witnesses, err = witness.Open(ctx, s.witnessesOf(c)); err != nil {
 		return s.tampered(err)
 	}
 	s.out.sinks, err = sink.Open(ctx, s.sinksOf(c))
@@ -123,6 +119,11 @@ func (s *Server) openOutlets(ctx context.Context) (err error) {
 	return err
 }
 
+func (s *Server) witnessesOf(c Audit) witness.Config {
+	origin, _, _ := strings.Cut(s.log.PublicKey(), "+")
+	return witness.Config{Log: s.log, Origin: origin, Files: c.WitnessFiles, URLs: c.WitnessURLs, Logger: s.config.Logger}
+}
+
 func (s *Server) sinksOf(c Audit) sink.Config {
 	return sink.Config{Log: s.log, Cursors: s.db, Sinks: c.Sinks, Logger: s.config.Logger, Version: s.config.Version}
 }
@@ -131,7 +132,7 @@ func (s *Server) archiveOf(c Audit) archive.Config {
 	return archive.Config{
 		Log: s.log, Store: s.db, PublicKey: s.log.PublicKey(), Folder: cmp.Or(c.Retention.Folder, filepath.Join(s.config.DataDir, archiveFolder)),
 		MaxAge: c.Retention.MaxAge, MaxBytes: c.Retention.MaxBytes, SegmentEntries: c.Retention.SegmentEntries,
-		Pruned: s.log.Pruned, Needed: s.out.needed, Restate: s.rows.Restate, Logger: s.config.Logger,
+		Pruned: s.log.Pruned, Needed: s.needed, Restate: s.rows.Restate, Logger: s.config.Logger,
 	}
 }
 
@@ -218,10 +219,10 @@ func (s *Server) archiveNow(c Config) func(context.Context) (int, error) {
 	}
 }
 
-// close ends them. The log is closed before, so that its last entries and its last
+// closeOutlets ends them. The log is closed before, so that its last entries and its last
 // head leave, too.
-func (o *outlets) close(ctx context.Context) error {
-	sinks, a := o.now()
+func (s *Server) closeOutlets(ctx context.Context) error {
+	sinks, a := s.out.now()
 	var all []error
 	if a != nil {
 		all = append(all, a.Close(ctx))
@@ -229,8 +230,8 @@ func (o *outlets) close(ctx context.Context) error {
 	if sinks != nil {
 		all = append(all, sinks.Close(ctx))
 	}
-	if o.witnesses != nil {
-		all = append(all, o.witnesses.Close(ctx))
+	if now := s.now(); now != nil && now.witnesses != nil {
+		all = append(all, now.witnesses.Close(ctx))
 	}
 	if err := errors.Join(all...); err != nil {
 		return fmt.Errorf("closing what the audit log leaves by: %w", err)
@@ -240,13 +241,13 @@ func (o *outlets) close(ctx context.Context) error {
 
 // needed is the last entry that all of them have taken. What a witness has seen that has
 // taken no head yet in this run is not known: the proof from there on may need any.
-func (o *outlets) needed() int64 {
+func (s *Server) needed() int64 {
 	seq := int64(math.MaxInt64)
-	sinks, _ := o.now()
+	sinks, _ := s.out.now()
 	for _, now := range sinks.Status() {
 		seq = min(seq, now.Seq)
 	}
-	for _, now := range o.witnesses.Status() {
+	for _, now := range s.now().witnesses.Status() {
 		seq = min(seq, now.Size)
 	}
 	return seq
@@ -255,14 +256,15 @@ func (o *outlets) needed() int64 {
 // status is how it stands with each.
 func (s *Server) outlets() (all []api.Outlet) {
 	sinks, a := s.out.now()
-	if s.out.witnesses == nil || sinks == nil {
+	witnesses := s.now().witnesses
+	if witnesses == nil || sinks == nil {
 		return nil // keeper has not started yet
 	}
 	for _, now := range sinks.Status() {
 		all = append(all, api.Outlet{Kind: "sink", Name: now.Name, Type: now.Type, Seq: now.Seq, Behind: now.Behind, Problem: now.Problem, Since: now.Since})
 	}
 	size := s.log.Signed()
-	for _, now := range s.out.witnesses.Status() {
+	for _, now := range witnesses.Status() {
 		all = append(all, api.Outlet{Kind: "witness", Name: now.Name, Seq: now.Size, Behind: max(0, size-now.Size), Problem: now.Problem, Since: now.Since})
 	}
 	if a != nil {

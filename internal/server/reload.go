@@ -6,21 +6,51 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 
 	"github.com/superinstance/keeper/internal/api"
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/telemetry"
 )
 
-// waits are the settings that wait for a start: what listens, where data is, and what is
-// opened once for the life of the process.
-var waits = []string{"addr", "adminAddr", "providerListen", "forward", "checkpoints", "witnesses", "secrets", "sources", "logFormat", "data", "dashboard", "traces"}
+// waits are the settings that wait for a start, and why.
+var waits = map[string]string{
+	"addr":           listens,
+	"adminAddr":      listens,
+	"providerListen": listens,
+	"data":           "its store is open, and no other keeper may hold it meanwhile",
+	"vaultKey":       "it opened the vault at the start; `keeper key rotate vault` changes the key itself while keeper runs",
+}
+
+const (
+	listens  = "keeper keeps the sockets that it took at its start: calls wait in them, and it may not be allowed to take others now"
+	speakTLS = "the listeners that there are either speak TLS or do not"
+)
 
 // What is called so that changed in its file.
 const (
 	certificateSetting = "tls.certificate"
 	adminSetting       = "adminToken"
+	headersSetting     = "traces.headers"
 )
+
+// change is another configuration on its way into force.
+type change struct {
+	before, next *generation
+	told         api.Reloaded
+	admin        secret.Value // the token that is to be the admin's; empty: as before
+	undo         []func()     // where it is not taken over, the last first
+}
+
+func (c *change) changes(name string) bool { return slices.Contains(c.told.Changed, name) }
+
+func (c *change) discard() {
+	for _, undo := range slices.Backward(c.undo) {
+		undo()
+	}
+}
 
 // Reload takes over the configuration as it is now, for new calls: those under way end as
 // they began. All of it is taken over that can be, or, where any of it is wrong or the
@@ -34,104 +64,166 @@ func (s *Server) Reload(ctx context.Context) (r api.Reloaded, err error) {
 		return r, &api.SettingsError{Err: errors.New("it is being read already; try again in a moment")}
 	}
 	defer s.reloading.Unlock()
-	before := s.now()
-	next, r, err := s.readAgain(before)
+	c := &change{before: s.now()}
+	if err := s.plan(ctx, c); err != nil {
+		c.discard()
+		return r, &api.SettingsError{Err: err}
+	}
+	if err := s.recordReload(ctx, c); err != nil {
+		c.discard()
+		return r, err
+	}
+	if len(c.told.Changed) == 0 {
+		c.discard()
+		return c.told, nil
+	}
+	return c.told, s.takeOver(context.WithoutCancel(ctx), c)
+}
+
+// plan makes all of the next generation, and changes nothing that cannot be undone.
+func (s *Server) plan(ctx context.Context, c *change) error {
+	config, err := s.readAgain(c)
 	if err != nil {
-		return api.Reloaded{}, &api.SettingsError{Err: err}
+		return err
 	}
-	admin := next.AdminToken
-	next.AdminToken = s.config.AdminToken
-	g, err := s.prepare(next)
-	if err == nil {
-		err = s.checkOutlets(next.Audit)
+	if c.next, err = s.prepare(config, c.before); err != nil {
+		return err
 	}
-	if err == nil {
-		g.admins = before.admins
-		err = s.serveWith(g, before)
+	if !sameCertificate(c.before, c.next) {
+		c.told.Changed = append(c.told.Changed, certificateSetting)
 	}
-	if err == nil && admin.Len() > 0 {
-		err = checkAdminToken(admin, "the admin token")
+	if err := s.checkOutlets(config.Audit); err != nil {
+		return err
 	}
+	for _, open := range []func(context.Context, *change) error{s.planTraces, s.planWitnesses, s.planSecrets, s.planAuthority} {
+		if err := open(ctx, c); err != nil {
+			return err
+		}
+	}
+	c.next.admins = c.before.admins
+	return s.serveWith(c.next, c.before)
+}
+
+func (s *Server) planTraces(_ context.Context, c *change) (err error) {
+	c.next.tracing = c.before.tracing
+	if !sameHeaders(c.before.config.Traces, c.next.config.Traces) {
+		c.told.Changed = append(c.told.Changed, headersSetting)
+	} else if !c.changes("traces") {
+		return nil
+	}
+	if c.next.tracing, err = s.telemetry.OpenTraces(c.next.config.Traces); err != nil {
+		return err
+	}
+	c.undo = append(c.undo, c.next.tracing.Close)
+	return nil
+}
+
+func (s *Server) planWitnesses(ctx context.Context, c *change) (err error) {
+	c.next.witnesses = c.before.witnesses
+	if c.changes("witnesses") {
+		c.next.witnesses, err = c.before.witnesses.Prepare(ctx, s.witnessesOf(c.next.config.Audit))
+	}
+	return err
+}
+
+func (s *Server) planSecrets(ctx context.Context, c *change) error {
+	if !c.changes("secrets") && !c.changes("sources") {
+		c.next.secrets, c.next.sources = c.before.secrets, c.before.sources
+		return nil
+	}
+	if err := s.arrange(c.next, c.before); err != nil {
+		return err
+	}
+	if err := s.fill(ctx, c.next, c.before.sources); err != nil {
+		return err
+	}
+	c.undo = append(c.undo, func() { s.endSources(ctx, c.next, c.before) })
+	if err := c.next.checkServes(c.before); err != nil {
+		return err
+	}
+	undo, err := c.next.secrets.Begin(ctx)
 	if err != nil {
-		return api.Reloaded{}, &api.SettingsError{Err: err}
+		return err
 	}
-	if !sameCertificate(before, g) {
-		r.Changed = append(r.Changed, certificateSetting)
+	c.undo = append(c.undo, undo)
+	return nil
+}
+
+// planAuthority has clients trust the authority for the names of the next generation:
+// those of before are among them until that is in force.
+func (s *Server) planAuthority(ctx context.Context, c *change) error {
+	if slices.Equal(c.before.only, c.next.only) {
+		return nil
 	}
-	newAdmin := s.config.AdminToken.Len() > 0 && admin.Len() > 0 && !admin.Equal(before.admins[0].Value)
-	if newAdmin {
-		r.Changed = append(r.Changed, adminSetting)
+	ctx = context.WithoutCancel(ctx)
+	c.undo = append(c.undo, func() {
+		if err := s.showAuthority(ctx, c.before); err != nil {
+			s.config.Logger.ErrorContext(ctx, "certificate authority not put back", "error", err)
+		}
+	})
+	return s.showAuthority(ctx, c.next)
+}
+
+// endSources ends those of a generation that another one has not.
+func (s *Server) endSources(ctx context.Context, g, other *generation) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := g.sources.CloseBut(ctx, other.sources); err != nil {
+		s.config.Logger.WarnContext(ctx, "sources of secrets not closed as they should be", "error", err)
 	}
-	if err := s.recordReload(ctx, before.config, next, r); err != nil {
-		return api.Reloaded{}, err
-	}
-	if len(r.Changed) == 0 {
-		return r, nil
-	}
-	err = s.takeOver(context.WithoutCancel(ctx), g, r.Changed)
-	if newAdmin {
-		_, failed := s.replaceAdmin(admin, func() error { return nil })
-		err = errors.Join(err, failed)
-	}
-	return r, err
 }
 
 // readAgain reads the configuration, and keeps of the one in force what waits for a
 // start.
-func (s *Server) readAgain(before *generation) (next Config, r api.Reloaded, err error) {
+func (s *Server) readAgain(c *change) (next Config, err error) {
 	if next, err = s.config.Reread(); err != nil {
-		return next, r, err
+		return next, err
 	}
 	if next, err = next.normal(); err != nil {
-		return next, r, err
+		return next, err
 	}
-	was, err := before.config.digests()
+	if next.AdminToken.Len() > 0 {
+		if err := checkAdminToken(next.AdminToken, "the admin token"); err != nil {
+			return next, err
+		}
+	}
+	was, err := c.before.config.digests()
 	if err != nil {
-		return next, r, err
+		return next, err
 	}
 	is, err := next.digests()
 	if err != nil {
-		return next, r, err
+		return next, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(is)) {
-		switch {
-		case is[name] == was[name]:
-		case slices.Contains(waits, name), name == "tls" && next.TLS.on() != before.config.TLS.on(), name == "providers" && s.config.Forward.Closed && !s.sameHosts(before, next):
-			r.Waiting = append(r.Waiting, name)
-		default:
-			r.Changed = append(r.Changed, name)
+		if is[name] == was[name] {
+			continue
 		}
+		why := waits[name]
+		if name == "tls" && next.TLS.on() != c.before.config.TLS.on() {
+			why = speakTLS
+		}
+		if why == "" {
+			c.told.Changed = append(c.told.Changed, name)
+			continue
+		}
+		c.told.Waiting = append(c.told.Waiting, api.Waiting{Setting: name, Why: why})
 	}
-	next.keepStarted(before.config, r.Waiting)
-	next, err = next.normal() // with what stays
-	return next, r, err
-}
-
-// sameHosts reports whether the authority, which is bound to the providers' hosts, is
-// good for those of other settings.
-func (s *Server) sameHosts(before *generation, next Config) bool {
-	catalogue, err := Catalogue(next.Providers, next.ProviderURLs)
-	if err != nil {
-		return true // which is the error of the reload
+	if given := s.config.AdminToken.Len() > 0 && next.AdminToken.Len() > 0; given && !next.AdminToken.Equal(c.before.admins[0].Value) {
+		c.admin = next.AdminToken
+		c.told.Changed = append(c.told.Changed, adminSetting)
 	}
-	is, closed := catalogue.ConstrainedHosts()
-	was, _ := before.catalogue.ConstrainedHosts()
-	return closed && slices.Equal(is, was)
+	next.keepStarted(c.before.config, is["tls"] != was["tls"] && next.TLS.on() != c.before.config.TLS.on())
+	return next.normal() // with what stays
 }
 
 // keepStarted puts what keeper was started with in the place of what waits.
-func (c *Config) keepStarted(started Config, waiting []string) {
-	c.DataDir, c.AcceptStore, c.VaultKey, c.Imports = started.DataDir, started.AcceptStore, started.VaultKey, started.Imports
-	c.Addr, c.AdminAddr, c.ProviderListen, c.Forward = started.Addr, started.AdminAddr, started.ProviderListen, started.Forward
-	c.Secrets, c.Sources, c.Dashboard, c.Traces = started.Secrets, started.Sources, started.Dashboard, started.Traces
-	c.Audit.CheckpointEntries, c.Audit.CheckpointInterval = started.Audit.CheckpointEntries, started.Audit.CheckpointInterval
-	c.Audit.WitnessFiles, c.Audit.WitnessURLs = started.Audit.WitnessFiles, started.Audit.WitnessURLs
-	c.LogFormat, c.Logger, c.Level, c.Version, c.Reread = started.LogFormat, started.Logger, started.Level, started.Version, started.Reread
-	if slices.Contains(waiting, "tls") {
+func (c *Config) keepStarted(started Config, tls bool) {
+	c.DataDir, c.AcceptStore, c.VaultKey, c.VaultKeyFrom, c.Imports = started.DataDir, started.AcceptStore, started.VaultKey, started.VaultKeyFrom, started.Imports
+	c.Addr, c.AdminAddr, c.ProviderListen, c.AdminToken = started.Addr, started.AdminAddr, started.ProviderListen, started.AdminToken
+	c.Logger, c.Relog, c.Version, c.Reread = started.Logger, started.Relog, started.Version, started.Reread
+	if tls {
 		c.TLS = started.TLS
-	}
-	if slices.Contains(waiting, "providers") {
-		c.Providers = started.Providers
 	}
 }
 
@@ -142,20 +234,32 @@ func sameCertificate(a, b *generation) bool {
 	return slices.EqualFunc(a.certificate.Certificate, b.certificate.Certificate, slices.Equal)
 }
 
+// sameHeaders compares what no digest is made of: a collector's credential.
+func sameHeaders(a, b telemetry.Traces) bool {
+	was, is := http.Header{}, http.Header{}
+	if a.Headers != nil {
+		a.Headers(was)
+	}
+	if b.Headers != nil {
+		b.Headers(is)
+	}
+	return maps.EqualFunc(was, is, slices.Equal)
+}
+
 // recordReload says in the log what is taken over, before it is.
-func (s *Server) recordReload(ctx context.Context, before, next Config, r api.Reloaded) error {
-	if len(r.Changed) == 0 && len(r.Waiting) == 0 {
+func (s *Server) recordReload(ctx context.Context, c *change) error {
+	if len(c.told.Changed) == 0 && len(c.told.Waiting) == 0 {
 		return nil
 	}
-	was, err := before.digests()
+	was, err := c.before.config.digests()
 	if err != nil {
 		return err
 	}
-	is, err := next.digests()
+	is, err := c.next.config.digests()
 	if err != nil {
 		return err
 	}
-	e := audit.ConfigReloaded{Changed: append([]string{}, r.Changed...), Refused: r.Waiting}
+	e := audit.ConfigReloaded{Changed: append([]string{}, c.told.Changed...), Refused: c.told.Names()}
 	for _, name := range slices.Sorted(maps.Keys(is)) {
 		e.Settings = append(e.Settings, audit.Setting{Name: name, Before: was[name], After: is[name]})
 	}
@@ -165,20 +269,45 @@ func (s *Server) recordReload(ctx context.Context, before, next Config, r api.Re
 	return nil
 }
 
-// takeOver puts a generation in force. Where sinks or the archive cannot be opened anew,
-// those of before go on, and the error says so.
-func (s *Server) takeOver(ctx context.Context, g *generation, changed []string) error {
+// takeOver puts a generation in force, and ends what of the one before no call needs.
+// Where sinks or the archive cannot be opened anew, those of before go on, and the error
+// says so.
+func (s *Server) takeOver(ctx context.Context, c *change) error {
+	g := c.next
 	s.limitFailures(g.config.AuthFailuresPerSecond)
 	if err := s.auth.Admit(g.config.Registration, g.config.DefaultScopes); err != nil {
+		c.discard()
 		return err
 	}
-	if s.config.Level != nil {
-		s.config.Level.Set(g.config.LogLevel)
+	if s.config.Relog != nil {
+		s.config.Relog(g.config.LogLevel, g.config.LogFormat)
 	}
-	before := s.now()
+	if g.tracing != c.before.tracing {
+		s.telemetry.Trace(g.tracing)
+	}
 	s.begin(g)
-	s.config.Logger.InfoContext(ctx, "configuration reloaded", "changed", changed)
-	return s.reopenOutlets(ctx, before.config.Audit, g.config.Audit, changed)
+	s.config.Logger.InfoContext(ctx, "configuration reloaded", "changed", c.told.Changed)
+	s.endSources(ctx, c.before, g)
+	all := []error{s.replaceWitnesses(ctx, c), s.reopenOutlets(ctx, c.before.config.Audit, g.config.Audit, c.told.Changed)}
+	if c.changes("checkpoints") {
+		s.log.SetCheckpoints(g.config.Audit.CheckpointEntries, g.config.Audit.CheckpointInterval)
+		_, err := s.log.Checkpoint(ctx) // which else would come when the settings of before say
+		all = append(all, err)
+	}
+	if c.admin.Len() > 0 {
+		_, err := s.replaceAdmin(c.admin, func() error { return nil })
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+func (s *Server) replaceWitnesses(ctx context.Context, c *change) error {
+	if !c.changes("witnesses") {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	return c.next.witnesses.Replace(ctx, c.before.witnesses)
 }
 
 // digests are the settings by name, each as the digest of its value.

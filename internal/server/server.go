@@ -26,7 +26,6 @@ import (
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/secret"
-	"github.com/superinstance/keeper/internal/source"
 	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/store/sqlite"
 	"github.com/superinstance/keeper/internal/telemetry"
@@ -60,8 +59,6 @@ type Server struct {
 	figures    *figures.Figures
 	telemetry  *telemetry.Telemetry
 	out        outlets
-	specs      []source.Spec
-	sources    *source.Set // nil where nothing comes from one
 
 	// closers undo what Start opened; the last is called first.
 	closers   []func(context.Context) error
@@ -124,7 +121,7 @@ func (s *Server) start(ctx context.Context) error {
 }
 
 func (s *Server) openCatalogue(context.Context) (err error) {
-	s.first, err = s.prepare(s.config)
+	s.first, err = s.prepare(s.config, nil)
 	return err
 }
 
@@ -140,7 +137,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return fmt.Errorf("opening the data folder %s: %w", s.config.DataDir, err)
 	}
 	s.db = db
-	s.closers = append(s.closers, func(context.Context) error { return db.Close() }, s.out.close)
+	s.closers = append(s.closers, func(context.Context) error { return db.Close() }, s.closeOutlets)
 	s.log, err = audit.Open(ctx, audit.Config{
 		Store: db, Logger: s.config.Logger, Accept: s.config.AcceptStore,
 		CheckpointEntries: s.config.Audit.CheckpointEntries, CheckpointInterval: s.config.Audit.CheckpointInterval,
@@ -179,7 +176,10 @@ func (s *Server) openVault(ctx context.Context) error {
 	if err := v.Keyring().Retire(ctx); err != nil {
 		return fmt.Errorf("retiring old signing keys: %w", err)
 	}
-	if s.specs, err = s.expectSecrets(); err != nil {
+	if err := s.arrange(s.first, nil); err != nil { // before anything else can be imported there
+		return err
+	}
+	if _, err := s.first.secrets.Begin(ctx); err != nil {
 		return err
 	}
 	var names []string

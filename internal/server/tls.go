@@ -33,7 +33,7 @@ func (s *Server) openAuthority(ctx context.Context) error {
 	if _, err := s.vault.AuthorityKey(ctx, inherited); err != nil {
 		return err
 	}
-	if err := s.showAuthority(ctx); err != nil {
+	if err := s.showAuthority(ctx, s.first); err != nil {
 		return err
 	}
 	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -43,17 +43,13 @@ func (s *Server) openAuthority(ctx context.Context) error {
 }
 
 // showAuthority issues by the current key of the vault's, and has clients trust the next
-// and the previous one, too.
-func (s *Server) showAuthority(ctx context.Context) error {
+// and the previous one, too, for the names that a generation has.
+func (s *Server) showAuthority(ctx context.Context, g *generation) error {
 	keys, err := s.vault.AuthorityKeys(ctx)
 	if err != nil {
 		return err
 	}
-	only, err := s.authorityNames()
-	if err != nil {
-		return err
-	}
-	opened, err := ca.Open(ca.Config{Key: keys.Current, Also: keys.Also(), File: s.CAFile(), Only: only})
+	opened, err := ca.Open(ca.Config{Key: keys.Current, Also: keys.Also(), File: s.CAFile(), Only: g.only})
 	if err != nil {
 		return err
 	}
@@ -92,15 +88,15 @@ func readAuthorityKey(path string) (secret.Value, error) {
 
 // authorityNames are the names that the authority is bound to, where the operator
 // wants it to be good for the providers' hosts alone.
-func (s *Server) authorityNames() ([]string, error) {
-	if !s.config.Forward.Closed {
+func (g *generation) authorityNames() ([]string, error) {
+	if !g.config.Forward.Closed {
 		return nil, nil
 	}
-	names, closed := s.Catalogue().ConstrainedHosts()
+	names, closed := g.catalogue.ConstrainedHosts()
 	if !closed {
 		return nil, errors.New(`forward.closed: a provider has every host ("*"), so that the certificate authority cannot be good for some alone; leave one out`)
 	}
-	names = append(names, s.config.certificateNames()...)
+	names = append(names, g.config.certificateNames()...)
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }

@@ -18,11 +18,15 @@ func (s *Server) openTelemetry() (err error) {
 		Clean: func(text string) bool {
 			return !slices.ContainsFunc(s.now().scanner.Scan([]byte(text), "header"), telling)
 		},
-		Traces: s.config.Traces, Version: s.config.Version, Logger: s.config.Logger,
+		Version: s.config.Version, Logger: s.config.Logger,
 	})
 	if err != nil {
 		return err
 	}
+	if s.first.tracing, err = s.telemetry.OpenTraces(s.config.Traces); err != nil {
+		return err
+	}
+	s.telemetry.Trace(s.first.tracing)
 	s.telemetry.Registry().MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.closers = append(s.closers, s.telemetry.Close)
 	return nil

@@ -151,7 +151,7 @@ func (v *Vault) importOne(ctx context.Context, m *imports, rule importRule) (cha
 	if err := v.refuseExternal(request.Provider, request.Label); err != nil {
 		return false, err
 	}
-	if err := v.checkShape(request); err != nil {
+	if err := checkShape(v.catalogue, request); err != nil {
 		return false, err
 	}
 	held := v.state.Load().find(request.Provider, request.Label)

@@ -45,54 +45,18 @@ type External struct {
 	request  ExternalRequest
 	expected time.Time
 	standing atomic.Pointer[Standing]
-	number   int // of the newest version; guarded by vault.mu
-}
 
-// Expect makes the place of a secret that a source will give, from which on
-// nobody else can set, import or delete a secret of that name. The error is a
-// *FieldError; a name that a stored secret has is refused.
-func (v *Vault) Expect(r ExternalRequest) (*External, error) {
-	named, err := SetRequest{Provider: r.Provider, Label: r.Label, Restricted: r.Restricted, AllowedAgents: r.AllowedAgents}.named()
-	if err != nil {
-		return nil, err
-	}
-	r.Provider, r.Label, r.AllowedAgents = named.Provider, named.Label, slices.Clone(named.AllowedAgents)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	name := r.Provider + "@" + r.Label
-	if other := v.external(r.Provider, r.Label); other != nil {
-		return nil, &FieldError{"label", fmt.Sprintf("must be another one: %s comes from %s already", name, other.request.Source)}
-	}
-	if v.state.Load().find(r.Provider, r.Label) != nil {
-		return nil, &FieldError{"label", fmt.Sprintf("must be another one: a secret %s is stored in the vault; or start keeper without this entry, remove the stored one with `keeper secret rm %s`, and start it again", name, name)}
-	}
-	e := &External{vault: v, id: newSecretID(), request: r, expected: stamp(v.now())}
-	e.standing.Store(&Standing{})
-	all := append(slices.Clone(v.externals()), e)
-	v.expected.Store(&all)
-	return e, nil
+	// Guarded by vault.mu.
+	number  int          // of the newest version
+	planned *Arrangement // that is to have it; nil once it is in force
+	waiting secret.Value // a value that waits for that
 }
 
 // Name is the provider and the label that the secret has in the vault.
 func (e *External) Name() (provider, label string) { return e.request.Provider, e.request.Label }
 
-// externals are the places that Expect made; not to be changed.
-func (v *Vault) externals() []*External {
-	if all := v.expected.Load(); all != nil {
-		return *all
-	}
-	return nil
-}
-
-// external is the place of that name; nil where there is none.
-func (v *Vault) external(provider, label string) *External {
-	for _, e := range v.externals() {
-		if e.request.Provider == provider && e.request.Label == label {
-			return e
-		}
-	}
-	return nil
-}
+// externals are the places in force; not to be changed.
+func (v *Vault) externals() []*External { return v.expected.Load().places }
 
 // refuseExternal is the error where one of the secrets that are named comes from
 // a source. An empty label names all of the provider's.
@@ -117,11 +81,25 @@ func (e *External) Hold(ctx context.Context, value secret.Value) (changed bool, 
 		return false, err
 	}
 	v := e.vault
-	if err := v.checkShape(SetRequest{Provider: e.request.Provider, Label: e.request.Label, Value: value}); err != nil {
-		return false, err
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	catalogue := v.catalogue
+	if e.planned != nil {
+		catalogue = e.planned.catalogue
+	}
+	if err := checkShape(catalogue, SetRequest{Provider: e.request.Provider, Label: e.request.Label, Value: value}); err != nil {
+		return false, err
+	}
+	if e.planned != nil {
+		e.waiting = value
+		return false, nil
+	}
+	return e.hold(ctx, value)
+}
+
+// hold takes over a value that can be held; the caller holds vault.mu.
+func (e *External) hold(ctx context.Context, value secret.Value) (changed bool, err error) {
+	v := e.vault
 	before := v.state.Load().secrets[e.id]
 	same := before != nil && before.current().value.Equal(value)
 	switch {
@@ -135,7 +113,7 @@ func (e *External) Hold(ctx context.Context, value secret.Value) (changed bool, 
 		return true, nil
 	}
 	action := actionSet
-	if before != nil {
+	if e.number > 0 { // of another place of that name, maybe
 		action = actionRotated
 	}
 	now := v.now()
@@ -147,7 +125,9 @@ func (e *External) Hold(ctx context.Context, value secret.Value) (changed bool, 
 		ID: e.id, Version: e.number, Provider: e.request.Provider, Label: e.request.Label,
 		Restricted: e.request.Restricted, AllowedAgents: e.request.AllowedAgents, Source: e.request.Source, CreatedAt: stamp(now),
 	}
-	v.state.Store(v.state.Load().with(before.add(newVersion(row, value), row)))
+	next := before.add(newVersion(row, value), row)
+	next.external = true
+	v.state.Store(v.state.Load().with(next))
 	return true, nil
 }
 
@@ -158,6 +138,7 @@ func (e *External) Withdraw(ctx context.Context) error {
 	v := e.vault
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	e.waiting = secret.Value{}
 	current := v.state.Load()
 	h := current.secrets[e.id]
 	if h == nil || h.withdrawn {
@@ -218,9 +199,9 @@ func (e *External) entry(current *snapshot) Entry {
 
 // awaited is since when the source of a secret has failed that would serve the
 // grant if there were a value of it.
-func (v *Vault) awaited(g policy.Grant) (since time.Time, found bool) {
-	current := v.state.Load()
-	for _, e := range v.externals() {
+func (a *Arrangement) awaited(g policy.Grant) (since time.Time, found bool) {
+	current := a.state.Load()
+	for _, e := range a.places {
 		r := &e.request
 		if r.Provider != g.Provider().Name || g.Label() != "" && g.Label() != r.Label || r.Restricted && !g.Checks() && !slices.Contains(r.AllowedAgents, g.AgentID()) {
 			continue
@@ -236,14 +217,12 @@ func (v *Vault) awaited(g policy.Grant) (since time.Time, found bool) {
 }
 
 // carry takes over what is in no row: the secrets of sources as before has them.
-func (s *snapshot) carry(before *snapshot, externals []*External) {
-	for _, e := range externals {
-		h := before.secrets[e.id]
-		if h == nil {
+func (s *snapshot) carry(before *snapshot) {
+	for id, h := range before.secrets {
+		if !h.external {
 			continue
 		}
-		s.secrets[e.id] = h
-		s.addProvider(h)
+		s.secrets[id] = h
 		for _, one := range h.versions {
 			s.index = s.index.learn(one.value, h.matchName())
 		}

@@ -368,7 +368,7 @@ func (v *Vault) keepRotated(ctx context.Context, s *slot) error {
 		s.saved(version)
 		return nil
 	}
-	if v.external(h.provider, h.label) != nil {
+	if h.external {
 		s.saved(version)
 		return errSourced
 	}

@@ -353,8 +353,8 @@ func checkValue(in policy.Injection, value secret.Value) error {
 // checkShape refuses a value that none of the provider's routes could use, or else one
 // that could not be told from ordinary text: of a document that lacks a field, that is
 // what there is to say.
-func (v *Vault) checkShape(r SetRequest) error {
-	if err := v.checkKind(r); err != nil {
+func checkShape(catalogue func() *policy.Catalogue, r SetRequest) error {
+	if err := checkKind(catalogue, r); err != nil {
 		return err
 	}
 	if len(targets(r.Value)) == 0 {
@@ -365,11 +365,11 @@ func (v *Vault) checkShape(r SetRequest) error {
 
 // checkKind is checkShape for what the provider wants. A provider that is not in the
 // catalogue may come later.
-func (v *Vault) checkKind(r SetRequest) error {
-	if v.catalogue == nil {
+func checkKind(catalogue func() *policy.Catalogue, r SetRequest) error {
+	if catalogue == nil {
 		return nil
 	}
-	provider, known := v.catalogue().Provider(r.Provider)
+	provider, known := catalogue().Provider(r.Provider)
 	if !known {
 		return nil
 	}

@@ -16,15 +16,15 @@ import (
 // snapshot is all that the vault knows at one time. It is immutable, and so is
 // what it points to: a change makes another one.
 type snapshot struct {
-	secrets   map[string]*held // by id
-	providers map[string]providerSecrets
+	secrets   map[string]*held           // by id
+	providers map[string]providerSecrets // of those that are stored
 	index     *index
 }
 
 // providerSecrets are the secrets of one provider, sorted by label.
 type providerSecrets struct {
 	held       []*held
-	candidates []policy.Candidate // of the same order, but for those that are withdrawn
+	candidates []policy.Candidate // of the same order
 }
 
 // held is one secret with the versions that are kept.
@@ -32,6 +32,7 @@ type held struct {
 	id, provider, label string
 	versions            []version // ascending; never empty
 	withdrawn           bool      // it serves no call, and is matched all the same
+	external            bool      // it comes from a source: an Arrangement says which calls it serves
 }
 
 // version is one value of a secret and the conditions that came with it.
@@ -158,9 +159,7 @@ func (s *snapshot) setProvider(name string, all []*held) {
 	slices.SortFunc(all, byLabel)
 	p := providerSecrets{held: all}
 	for _, h := range all {
-		if !h.withdrawn {
-			p.candidates = append(p.candidates, h.candidate())
-		}
+		p.candidates = append(p.candidates, h.candidate())
 	}
 	s.providers[name] = p
 }
@@ -175,12 +174,12 @@ func (s *snapshot) find(provider, label string) *held {
 	return nil
 }
 
-// matching returns the secrets of a provider and label, either of which may be
+// matching returns the stored secrets of a provider and label, either of which may be
 // empty for all, sorted by both.
 func (s *snapshot) matching(provider, label string) []*held {
 	var all []*held
 	for _, h := range s.secrets {
-		if (provider == "" || strings.EqualFold(h.provider, provider)) && (label == "" || h.label == label) {
+		if !h.external && (provider == "" || strings.EqualFold(h.provider, provider)) && (label == "" || h.label == label) {
 			all = append(all, h)
 		}
 	}
@@ -207,6 +206,9 @@ func (s *snapshot) replace(h *held) *snapshot {
 	next := &snapshot{secrets: maps.Clone(s.secrets), providers: maps.Clone(s.providers), index: s.index}
 	before := s.secrets[h.id]
 	next.secrets[h.id] = h
+	if h.external {
+		return next
+	}
 	all := slices.DeleteFunc(slices.Clone(s.providers[h.provider].held), func(o *held) bool { return o == before })
 	next.setProvider(h.provider, append(all, h))
 	return next

@@ -97,7 +97,7 @@ type Vault struct {
 	kek *kek
 
 	state    atomic.Pointer[snapshot]
-	expected atomic.Pointer[[]*External]
+	expected atomic.Pointer[Arrangement]
 }
 
 // Open unlocks the store, verifies every row and makes what a first start
@@ -109,6 +109,7 @@ func Open(ctx context.Context, c Config) (*Vault, error) {
 	}
 	v := &Vault{rows: c.Store, log: c.Log, now: c.Now, logger: c.Logger, catalogue: c.Catalogue}
 	v.mint = newMint(v, c.Issuers)
+	v.expected.Store(v.Arrange(c.Catalogue))
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -173,7 +174,7 @@ func (v *Vault) Set(ctx context.Context, r SetRequest) (version int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	if err := v.checkShape(r); err != nil {
+	if err := checkShape(v.catalogue, r); err != nil {
 		return 0, err
 	}
 	v.mu.Lock()
@@ -284,7 +285,7 @@ func (v *Vault) adopt(rows []store.Credential) error {
 		return err
 	}
 	if before := v.state.Load(); before != nil {
-		fresh.carry(before, v.externals())
+		fresh.carry(before)
 	}
 	v.state.Store(fresh)
 	return nil
@@ -326,9 +327,6 @@ func (v *Vault) List() []Entry {
 	now, externals := v.state.Load(), v.externals()
 	entries := []Entry{}
 	for _, h := range now.matching("", "") {
-		if slices.ContainsFunc(externals, func(e *External) bool { return e.id == h.id }) {
-			continue
-		}
 		current := h.current()
 		entries = append(entries, Entry{
 			Provider: h.provider, Label: h.label, Preview: preview(current.value), Source: current.source,
