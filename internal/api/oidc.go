@@ -104,6 +104,9 @@ func (s *surface) endOIDC(ctx context.Context, in *callbackInput) (*redirect, er
 	if err != nil {
 		return s.notSignedIn(ctx, err), nil
 	}
+	if !person.Stands() {
+		return s.notSignedIn(ctx, fmt.Errorf("%w: other rules are in force meanwhile", errDenied)), nil
+	}
 	name := s.told(person.Name())
 	claims, err := s.auth.Person(person, name, session.Lifetime)
 	if err != nil {

@@ -21,6 +21,7 @@ type club struct {
 	*keeper
 	issuer *exchangetest.Issuer
 	secret string
+	party  *exchange.RelyingParty
 }
 
 func newClub(t *testing.T, c settings, change func(*exchange.SignIn)) club {
@@ -43,7 +44,7 @@ func newClub(t *testing.T, c settings, change func(*exchange.SignIn)) club {
 	party, err := exchange.OpenSignIn(said, c.now, nil)
 	must(t, err)
 	c.signIns = party
-	return club{newKeeper(t, c), issuer, secret}
+	return club{newKeeper(t, c), issuer, secret, party}
 }
 
 // way is one browser's to the issuer and back.
@@ -145,6 +146,16 @@ func TestAnIssuerSignsPeopleInAsTheRulesSay(t *testing.T) {
 	if none.body["oidc"] != true || none.text("signInUrl") != "/api/v1/auth/oidc/start" {
 		t.Errorf("got %s, want how to sign in", none.raw)
 	}
+}
+
+func TestPeopleAreOutOnceTheRuleIsInForceNoMore(t *testing.T) {
+	t.Parallel()
+	c := newClub(t, settings{}, nil)
+	browser := c.wantIn(c.enter(map[string]any{"sub": "u1", "groups": []string{"owners"}}))
+	c.want(c.call("GET", "/agents", "", "", browser...), 200)
+	c.party.Retire()
+	c.want(c.call("GET", "/agents", "", "", browser...), 401, "session_ended")
+	c.wantOut(c.enter(map[string]any{"sub": "u1", "groups": []string{"owners"}}), "signin_denied")
 }
 
 func TestPeopleWhomNoRuleLetsInStayOut(t *testing.T) {

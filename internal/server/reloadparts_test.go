@@ -293,6 +293,7 @@ func TestReloadEndsAndBeginsTheProxy(t *testing.T) {
 	if got := permitted(t, k); !slices.Contains(got, "extra.example.org") || !slices.Contains(got, "api.openai.com") {
 		t.Errorf("names that the authority is good for: got %v, want the new host among them", got)
 	}
+	extra.Inject = &policy.Injection{None: true}
 	hosts("*")
 	refused(t, k, "forward.closed: ")
 }
