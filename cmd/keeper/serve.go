@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -134,8 +135,12 @@ func (a *app) readConfig(f serveFlags) (Config, error) {
 	return c, nil
 }
 
-// reloadAt reloads the configuration at each signal, until ctx ends. The log says what
-// came of it.
+// hangupSettles is how long further signals count as the one that came: systemd sends one
+// by itself, and the unit has another sent for its earlier versions.
+const hangupSettles = 100 * time.Millisecond
+
+// reloadAt reloads the configuration at each signal, until ctx ends. The log and the
+// service manager are told what came of it.
 func (a *app) reloadAt(ctx context.Context, s *server.Server, signals <-chan os.Signal) {
 	for {
 		select {
@@ -143,12 +148,21 @@ func (a *app) reloadAt(ctx context.Context, s *server.Server, signals <-chan os.
 			return
 		case <-signals:
 		}
-		now, err := s.Reload(audit.WithOrigin(ctx, audit.Origin{By: "SIGHUP"}))
-		switch {
-		case err != nil:
-			fmt.Fprintf(a.err, "keeper: %s\n", printableText("nothing is taken over: "+err.Error()))
+		a.notifyReloading()
+		time.Sleep(hangupSettles)
+		select {
+		case <-signals:
 		default:
-			fmt.Fprintf(a.err, "keeper: reloaded. %s\n", printableText(now.Sentence()))
+		}
+		outcome := ""
+		if now, err := s.Reload(audit.WithOrigin(ctx, audit.Origin{By: "SIGHUP"})); err != nil {
+			outcome = printableText("not reloaded, and nothing changed: " + err.Error())
+		} else {
+			outcome = printableText("reloaded. " + now.Sentence())
+		}
+		fmt.Fprintf(a.err, "keeper: %s\n", outcome)
+		if ctx.Err() == nil { // else it is told that keeper stops
+			a.notifyReloaded(outcome)
 		}
 	}
 }
