@@ -107,7 +107,7 @@ func TestEveryCommandHasAnExampleThatIsUnderstood(t *testing.T) {
 
 // sampleOperands are arguments that each command takes in the place of the word.
 var sampleOperands = map[string]string{
-	"AGENT": "a", "SCOPE": "openai:chat", "PROVIDER[@LABEL]": "openai@a", "PROVIDER[:PERMISSION]": "openai", "JTI|-": "x",
+	"AGENT": "a", "SCOPE": "openai:chat", "PROVIDER[@LABEL]": "openai@a", "PROVIDER[:PERMISSION]": "openai", "JTI|-": "x", "SESSION|all": "x",
 	"FINGERPRINT": "fp_" + strings.Repeat("a", 26), "FINGERPRINT|-": "fp_" + strings.Repeat("a", 26),
 	"ID": "1", "REQUEST-ID": "req_1", "OPERATION": "get", "COMMAND": "true", "DIR": ".", "FILE": "-",
 }

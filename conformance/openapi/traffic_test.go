@@ -93,6 +93,15 @@ func (b *bench) signIn() {
 	in := call{method: post, path: root + "/auth/session", token: "-", body: fmt.Sprintf(`{"code":%q}`, code)}
 	b.want(200, in)
 	b.want(401, in)
+	living := b.want(200, call{method: get, path: root + "/auth/sessions"})
+	rows, _ := living["sessions"].([]any)
+	if len(rows) != 1 {
+		b.t.Fatalf("got %v, want the session that was begun", living)
+	}
+	one := root + "/auth/sessions/" + text(rows[0].(map[string]any)["id"])
+	b.want(200, call{method: remove, path: one})
+	b.want(404, call{method: remove, path: one})
+	b.want(200, call{method: remove, path: root + "/auth/sessions"})
 }
 
 func (b *bench) secrets() {

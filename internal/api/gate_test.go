@@ -31,6 +31,8 @@ var contract = []struct {
 	{"POST", "/auth/session", "-", `{"code":"c"}`, 1 << 20, false},
 	{"GET", "/auth/session", "-", "", 0, false},
 	{"DELETE", "/auth/session", "-", "", 0, false},
+	{"GET", "/auth/sessions", "keeper:read", "", 0, false},
+	{"DELETE", "/auth/sessions", "keeper:write", "", 0, false},
 	{"GET", "/auth/oidc/start", "-", "", 0, false},
 	{"GET", "/auth/oidc/callback", "-", "", 0, false},
 	{"GET", "/tokens", "keeper:read", "", 0, false},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -34,6 +35,7 @@ func (s *surface) handleSessions() {
 	s.handleOIDC()
 	handle(s, route{id: "session", method: get, path: sessionPath, summary: "Who is signed in", guard: anyone, codes: codesOfTokens}, s.session)
 	handle(s, route{id: "signOut", method: remove, path: sessionPath, summary: "Sign out", guard: anyone, codes: []string{"session_ended"}}, s.signOut)
+	s.handleLiving()
 }
 
 type linkBody struct {
@@ -130,11 +132,7 @@ func (s *surface) begin(ctx context.Context, r *http.Request, claims auth.Claims
 }
 
 func (s *surface) signedInAs(claims auth.Claims, expiresAt time.Time) SessionFields {
-	name := claims.Name()
-	if name == "" {
-		name = claims.By()
-	}
-	body := SessionFields{Name: name, Scopes: claims.InForce().Strings(), OIDC: s.signIns != nil}
+	body := SessionFields{Name: cmp.Or(claims.Name(), claims.By()), Scopes: claims.InForce().Strings(), OIDC: s.signIns != nil}
 	if !expiresAt.IsZero() {
 		body.ExpiresAt = expiresAt.UTC()
 	}

@@ -277,11 +277,13 @@ type SessionStarted struct {
 func (e SessionStarted) describe() facts { return facts{"session.started", e.Agent, "", RiskNormal} }
 
 // SessionEnded is the end of a session. Reason is "signed out", "idle", "expired",
-// "revoked" or "replaced".
+// "revoked", "replaced", or "ended" where somebody ended it from elsewhere: then Of is
+// who was signed in.
 type SessionEnded struct {
 	Agent   string `json:"-"`
 	Session string `json:"session"`
 	Reason  string `json:"reason"`
+	Of      string `json:"of,omitempty"`
 }
 
 func (e SessionEnded) describe() facts { return facts{"session.ended", e.Agent, "", RiskNormal} }

@@ -74,6 +74,7 @@ var samples = []sample{
 		Issuer: "https://issuer.example", Rule: "main", Subject: "repo:acme/app:ref:refs/heads/main", TokenID: "6f1f5a2e"}}},
 	{"signed in", "session.started", "ci-bot", "", 0, "ci-bot", "10.1.2.3", audit.SessionStarted{Session: "QWERTYUIOPAS", How: "link", ExpiresAt: "2027-01-01T00:00:00Z"}},
 	{"signed out", "session.ended", "ci-bot", "", 0, "ci-bot", "10.1.2.3", audit.SessionEnded{Session: "QWERTYUIOPAS", Reason: "signed out"}},
+	{"ended from elsewhere", "session.ended", "ci-bot", "", 0, "admin token", "10.1.2.3", audit.SessionEnded{Session: "QWERTYUIOPAS", Reason: "ended", Of: "ci-bot"}},
 	{"valid token", "token.validated", "ci-bot", "", 0, "ci-bot", "10.1.2.3", audit.TokenValidated{Valid: true, JTI: "jti-1"}},
 	{"invalid token", "token.validated", "", "", 1, "", "10.1.2.3", audit.TokenValidated{Reason: "token_expired"}},
 	{"token revoked", "token.revoked", "ci-bot", "", 1, "admin token", "127.0.0.1", audit.TokenRevoked{JTI: "jti-1"}},

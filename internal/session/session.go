@@ -7,12 +7,15 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +53,7 @@ const (
 	endIdle      = "idle"
 	endExpired   = "expired" // the session, or the token that it came from
 	endRevoked   = "revoked" // the token, or its agent
+	endTaken     = "ended"   // from elsewhere, by whoever the entry says
 )
 
 // Authority says whether a caller is still let in.
@@ -98,13 +102,15 @@ type Keys struct{ Cookie, Page string }
 // Session is one browser that is signed in.
 type Session struct {
 	page      digest
-	id        string // for the audit log: it opens nothing
+	id        string // for people and the audit log: it opens nothing
+	how       string // one signed in
 	claims    auth.Claims
 	at        time.Time
 	expiresAt time.Time
 	done      chan struct{} // closed when it ends
 
 	usedAt  time.Time // guarded by Book.mu, as is what follows
+	source  string    // that it was last used from
 	streams int       // answers that are under way for long
 }
 
@@ -188,8 +194,8 @@ func (b *Book) Begin(ctx context.Context, by auth.Claims, how string) (*Session,
 	}
 	keys, now := Keys{rand.Text() + rand.Text(), rand.Text()}, b.now()
 	one := &Session{
-		page: sha256.Sum256([]byte(keys.Page)), id: rand.Text()[:12], claims: by,
-		at: now, usedAt: now, expiresAt: now.Add(Lifetime), done: make(chan struct{}),
+		page: sha256.Sum256([]byte(keys.Page)), id: rand.Text()[:12], how: how, claims: by,
+		at: now, usedAt: now, source: audit.OriginOf(ctx).Source, expiresAt: now.Add(Lifetime), done: make(chan struct{}),
 	}
 	if end := by.ExpiresAt(); !end.IsZero() && end.Before(one.expiresAt) {
 		one.expiresAt = end
@@ -224,7 +230,7 @@ func (b *Book) Resume(ctx context.Context, text string) (*Session, auth.Claims, 
 		b.end(ctx, key, ended)
 		return nil, auth.Claims{}, ErrEnded
 	}
-	b.use(one, 0)
+	b.use(one, 0, audit.OriginOf(ctx).Source)
 	return one, claims, nil
 }
 
@@ -246,17 +252,18 @@ func (b *Book) standing(s *Session) (_ auth.Claims, ended string) {
 	return claims, ""
 }
 
-func (b *Book) use(s *Session, streams int) {
+func (b *Book) use(s *Session, streams int, source string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.usedAt = b.now()
 	s.streams += streams
+	s.source = cmp.Or(source, s.source)
 }
 
 // Stay keeps the session from being idle until leave is called, once.
 func (b *Book) Stay(s *Session) (leave func()) {
-	b.use(s, 1)
-	return func() { b.use(s, -1) }
+	b.use(s, 1, "")
+	return func() { b.use(s, -1, "") }
 }
 
 // Len is how many sessions are kept: those that were not ended, nor found to have ended.
@@ -271,25 +278,81 @@ func (b *Book) End(ctx context.Context, text string) {
 	b.end(ctx, sha256.Sum256([]byte(text)), endSignedOut)
 }
 
+// Stand is how a living session stands.
+type Stand struct {
+	ID        string
+	Claims    auth.Claims // who is signed in, as of now
+	How       string      // in one of the audit log's words
+	Source    string      // that it was last used from
+	StartedAt time.Time
+	UsedAt    time.Time // now, where an answer is under way
+	ExpiresAt time.Time
+}
+
+// ID names the session; it opens nothing.
+func (s *Session) ID() string { return s.id }
+
+// Living are the sessions that there are, last used first.
+func (b *Book) Living(ctx context.Context) []Stand {
+	all := make([]Stand, 0, b.Len())
+	for key, one := range b.all() {
+		claims, ended := b.standing(one)
+		if ended != "" {
+			b.end(ctx, key, ended)
+			continue
+		}
+		all = append(all, b.stand(one, claims))
+	}
+	slices.SortFunc(all, func(x, y Stand) int { return cmp.Or(y.UsedAt.Compare(x.UsedAt), cmp.Compare(x.ID, y.ID)) })
+	return all
+}
+
+func (b *Book) stand(s *Session, claims auth.Claims) Stand {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	stand := Stand{s.id, claims, s.how, s.source, s.at, s.usedAt, s.expiresAt}
+	if s.streams > 0 {
+		stand.UsedAt = b.now()
+	}
+	return stand
+}
+
+// Take ends the session of that id, and reports whether there was one. The context's
+// origin says who ends it.
+func (b *Book) Take(ctx context.Context, id string) bool {
+	for key, one := range b.all() {
+		if one.id == id {
+			return b.end(ctx, key, endTaken)
+		}
+	}
+	return false
+}
+
 // end takes a session out, and then says so: that it cannot be recorded keeps nobody
-// signed in.
-func (b *Book) end(ctx context.Context, key digest, reason string) {
+// signed in. It reports whether there was one.
+func (b *Book) end(ctx context.Context, key digest, reason string) bool {
 	b.mu.Lock()
 	one := b.sessions[key]
 	delete(b.sessions, key)
 	b.mu.Unlock()
 	if one == nil {
-		return
+		return false
 	}
 	close(one.done)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTimeout)
 	defer cancel()
-	origin := audit.OriginOf(ctx)
-	origin.By = one.claims.By()
-	ctx = audit.WithOrigin(ctx, origin)
-	if err := b.journal.Record(ctx, audit.SessionEnded{Agent: one.claims.AgentID(), Session: one.id, Reason: reason}); err != nil {
+	ended := audit.SessionEnded{Agent: one.claims.AgentID(), Session: one.id, Reason: reason}
+	if reason == endTaken {
+		ended.Of = one.claims.By()
+	} else {
+		origin := audit.OriginOf(ctx)
+		origin.By = one.claims.By()
+		ctx = audit.WithOrigin(ctx, origin)
+	}
+	if err := b.journal.Record(ctx, ended); err != nil {
 		b.logger.ErrorContext(ctx, "end of a session not recorded", "error", err)
 	}
+	return true
 }
 
 // Watch ends the sessions whose time has come until ctx ends.
@@ -306,14 +369,15 @@ func (b *Book) Watch(ctx context.Context) {
 	}
 }
 
-func (b *Book) sweep(ctx context.Context) {
+// all are the sessions as they are now.
+func (b *Book) all() map[digest]*Session {
 	b.mu.Lock()
-	all := make(map[digest]*Session, len(b.sessions))
-	for key, one := range b.sessions {
-		all[key] = one
-	}
-	b.mu.Unlock()
-	for key, one := range all {
+	defer b.mu.Unlock()
+	return maps.Clone(b.sessions)
+}
+
+func (b *Book) sweep(ctx context.Context) {
+	for key, one := range b.all() {
 		if _, ended := b.standing(one); ended != "" {
 			b.end(ctx, key, ended)
 		}

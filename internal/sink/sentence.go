@@ -44,6 +44,7 @@ type details struct {
 	Changed  []string `json:"changed"` // names of settings
 	Entries  int64    `json:"entries"`
 	Witness  string   `json:"witness"`
+	Of       string   `json:"of"`
 	Seen     int64    `json:"seen"`
 	Findings []found  `json:"findings"`
 }
@@ -79,7 +80,7 @@ var sentences = map[string]func(i *incident) string{
 	"token.validated":  func(i *incident) string { return "A token of " + i.who() + " was looked at." + i.because() },
 	"token.revoked":    func(i *incident) string { return "A token of " + i.who() + " was revoked." },
 	"session.started":  func(i *incident) string { return "Somebody signed in to the dashboard: " + i.who() + "." },
-	"session.ended":    func(i *incident) string { return "A session of the dashboard ended, of " + i.who() + "." + i.because() },
+	"session.ended":    sessionEnded,
 	"agent.registered": func(i *incident) string { return "A new agent: " + i.who() + "." },
 	"agent.updated":    func(i *incident) string { return "What " + i.who() + " may do, or its state, was changed." },
 	"keeper.started":   func(*incident) string { return "Keeper started." },
@@ -143,6 +144,13 @@ func vaultAccess(i *incident) string {
 		return strings.ToUpper(i.who()[:1]) + i.who()[1:] + " asked for a credential" + i.of() + i.label() + " that it may not use."
 	}
 	return "The vault was looked at by " + i.who() + "."
+}
+
+func sessionEnded(i *incident) string {
+	if i.Of != "" {
+		return "A session of the dashboard was ended from elsewhere: " + code(i.Of) + " was signed in, and " + code(i.By) + " ended it."
+	}
+	return "A session of the dashboard ended, of " + i.who() + "." + i.because()
 }
 
 func (i *incident) who() string {

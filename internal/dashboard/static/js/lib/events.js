@@ -113,7 +113,7 @@ const lines = {
   "vault.modified": (d) => (d.purpose ? `${d.purpose} key rotated` : [d.label, d.version ? `version ${d.version}` : "", d.action].filter(Boolean).join(", ")),
   "vault.refused": (d) => `${d.label}, version ${d.version}: ${d.reason}`,
   "session.started": (d) => `to the dashboard, ${d.how === "link" ? "with a link" : `by ${d.how}`}`,
-  "session.ended": (d) => d.reason,
+  "session.ended": (d) => (d.of ? `that of ${d.of}, from elsewhere` : d.reason),
   "exception.created": (d) => `${d.rule}: ${d.reason}`,
   "exception.removed": (d) => d.rule,
   "state.changed": (d) => objects(d.objects),

@@ -1,4 +1,4 @@
-// Settings and health: what runs, how it stands, keys, exceptions, and this session.
+// Settings and health: what runs, how it stands, who is signed in, keys, exceptions.
 import { html, useState } from "../lib/html.js";
 import { api } from "../lib/api.js";
 import { setQuery } from "../lib/route.js";
@@ -11,6 +11,7 @@ import { AllowForm } from "../parts/allow.js";
 import { Exceptions } from "../parts/exceptions.js";
 import { Keys } from "../parts/keys.js";
 import { Outlets, Sources } from "../parts/outlets.js";
+import { Sessions } from "../parts/sessions.js";
 import { Check } from "../parts/form.js";
 import { Badge, Button, Card, Choice, Heading, Loaded, Note, Scopes, Time } from "../parts/ui.js";
 import { Text } from "../parts/text.js";
@@ -70,6 +71,7 @@ export default function Settings({ route }) {
       <div class="stack"><${Health} /><${Figures} of=${status} /></div>
       <div class="stack"><${Me} /><${Looks} /></div>
     </div>
+    <${Sessions} />
     <${Keys} />
     <${Outlets} rows=${status.data?.auditOutlets || []} /><${Sources} rows=${status.data?.secretSources || []} />
     ${can("*") && html`<${Exceptions} key=${turn} />`}
