@@ -26,6 +26,10 @@ func TestStatsAreReadAsTheContractSays(t *testing.T) {
 		e.Time = at
 		k.figures.Add(&e)
 	}
+	if got := k.want(k.call("GET", "/stats", k.admin, ""), 200); got.body["totals"].(map[string]any)["addedP50Ms"] != nil {
+		t.Errorf("got %s, want null for what keeper added: no call was told of", got.raw)
+	}
+	k.figures.Added(250 * time.Microsecond)
 	for window, want := range map[string][2]float64{"": {60, 60}, "?window=5m": {5, 60}, "?window=1h": {60, 60}, "?window=24h": {900, 96}} {
 		got := k.want(k.call("GET", "/stats"+window, k.admin, ""), 200)
 		points := got.body["points"].([]any)
@@ -37,6 +41,9 @@ func TestStatsAreReadAsTheContractSays(t *testing.T) {
 			t.Errorf("%q: got %v first, want zeroes, nulls and the beginning", window, first)
 		}
 		totals, agents := got.body["totals"].(map[string]any), got.body["agents"].([]any)
+		if added := totals["addedP50Ms"].(float64); added < 0.23 || added > 0.27 || totals["addedP95Ms"] != added {
+			t.Errorf("%q: got %v ms added, want a quarter", window, added)
+		}
 		if totals["calls"] != 2.0 || totals["refused"] != 1.0 || totals["p95Ms"] != 7.0 || len(agents) != 2 || len(got.body["providers"].([]any)) != 2 {
 			t.Errorf("%q: got %s, want both calls", window, got.raw)
 		}

@@ -51,11 +51,11 @@ func (c *Counts) add(o Counts) {
 type Point struct {
 	At time.Time
 	Counts
-	Durations
+	Durations // of whole calls, in milliseconds
 }
 
-// Durations are how long whole calls took that ended, in milliseconds and to a
-// twentieth; nil where none ended.
+// Durations are how long something took in calls that ended, to a twentieth; nil where
+// none ended.
 type Durations struct{ P50, P95 *int64 }
 
 // Name is an agent or a provider, by what it did.
@@ -70,8 +70,9 @@ type Reading struct {
 	Since, Until time.Time
 	Points       []Point // oldest first, without gaps
 	Total        Counts
-	TotalTook    Durations
-	Agents       []Name // by calls, topNames at most
+	TotalTook    Durations // whole calls, in milliseconds
+	TotalAdded   Durations // what of them keeper added, in microseconds: those since it started
+	Agents       []Name    // by calls, topNames at most
 	Providers    []Name
 }
 
@@ -114,7 +115,8 @@ type ring struct {
 type step struct {
 	at time.Time // when it began; zero: nothing happened yet
 	Counts
-	took      histogram
+	took      histogram // milliseconds
+	added     histogram // microseconds
 	agents    map[string]*Name
 	providers map[string]*Name
 }
@@ -152,6 +154,17 @@ func (f *Figures) Add(e *store.AuditEntry) {
 		if !call.madeUp {
 			note(&one.providers, e.Provider, call.Counts, e.Time)
 		}
+	}
+}
+
+// Added takes in how much keeper added to a call that has just ended, which the log has
+// no word of.
+func (f *Figures) Added(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	for i := range f.rings {
+		f.rings[i].at(now, now).added.add(d.Microseconds())
 	}
 }
 
@@ -256,7 +269,7 @@ func (f *Figures) Read(window string) (Reading, bool) {
 	defer f.mu.Unlock()
 	r, now := &f.rings[i], f.now()
 	out := Reading{Since: now.Truncate(r.Step).Add(-r.Step * time.Duration(r.Steps-1)), Until: now}
-	var took histogram
+	var took, added histogram
 	agents, providers := map[string]*Name{}, map[string]*Name{}
 	for at := out.Since; !at.After(now); at = at.Add(r.Step) {
 		one := &r.steps[int(at.Unix()/int64(r.Step/time.Second))%r.Steps]
@@ -267,10 +280,12 @@ func (f *Figures) Read(window string) (Reading, bool) {
 		out.Points = append(out.Points, Point{at, one.Counts, one.took.durations()})
 		out.Total.add(one.Counts)
 		took.join(&one.took)
+		added.join(&one.added)
 		gather(agents, one.agents)
 		gather(providers, one.providers)
 	}
-	out.TotalTook, out.Agents, out.Providers = took.durations(), top(agents), top(providers)
+	out.TotalTook, out.TotalAdded = took.durations(), added.durations()
+	out.Agents, out.Providers = top(agents), top(providers)
 	return out, true
 }
 

@@ -128,6 +128,29 @@ func TestDurationsAreToldToATwentieth(t *testing.T) {
 	}
 }
 
+func TestWhatKeeperAddsIsToldApartFromWhatCallsTake(t *testing.T) {
+	now := noon
+	f := figures.New(func() time.Time { return now })
+	f.Add(ended(noon, "complete", 200, 900))
+	if got := reading(t, f, "5m").TotalAdded; got.P50 != nil || got.P95 != nil {
+		t.Errorf("before any call was told of: got %+v, want nothing", got)
+	}
+	for i := range 1000 {
+		f.Added(time.Duration(i) * time.Microsecond)
+	}
+	f.Added(time.Hour)
+	for _, w := range figures.Windows {
+		got := reading(t, f, w.Name)
+		if p50, p95 := *got.TotalAdded.P50, *got.TotalAdded.P95; p50 < 475 || p50 > 525 || p95 < 900 || p95 > 1000 || *got.TotalTook.P50 < 850 {
+			t.Errorf("%s: got %d and %d µs, and %d ms of calls; want 500, 950 and 900", w.Name, p50, p95, *got.TotalTook.P50)
+		}
+	}
+	now = noon.Add(25 * time.Hour)
+	if got := reading(t, f, "24h").TotalAdded; got.P50 != nil {
+		t.Errorf("a day later: got %+v, want nothing", got)
+	}
+}
+
 func TestNamesAreBounded(t *testing.T) {
 	f := figures.New(func() time.Time { return noon })
 	f.Add(forwarded(noon, "honest", "openai"))

@@ -4,27 +4,27 @@ import "math"
 
 const (
 	growth = 1.1
-	bins   = 200 // up to two days
+	bins   = 200 // milliseconds up to two days, microseconds up to three minutes
 )
 
-// histogram counts durations in bins, each a tenth wider than the one before, so that
-// its size does not depend on how many there are.
+// histogram counts durations, all in one unit, in bins, each a tenth wider than the one
+// before, so that its size does not depend on how many there are.
 type histogram struct {
 	total int64
 	in    [bins]uint32
 }
 
-func (h *histogram) add(ms int64) {
+func (h *histogram) add(n int64) {
 	h.total++
-	h.in[binOf(ms)]++
+	h.in[binOf(n)]++
 }
 
-// binOf is 0 for less than a millisecond.
-func binOf(ms int64) int {
-	if ms < 1 {
+// binOf is 0 for less than one.
+func binOf(n int64) int {
+	if n < 1 {
 		return 0
 	}
-	return min(bins-1, 1+int(math.Log(float64(ms))/math.Log(growth)))
+	return min(bins-1, 1+int(math.Log(float64(n))/math.Log(growth)))
 }
 
 // middle is the duration that stands for a bin.

@@ -18,6 +18,7 @@ func (s *Server) openTelemetry() (err error) {
 		Clean: func(text string) bool {
 			return !slices.ContainsFunc(s.now().scanner.Scan([]byte(text), "header"), telling)
 		},
+		Added:   s.figures.Added,
 		Version: s.config.Version, Logger: s.config.Logger,
 	})
 	if err != nil {

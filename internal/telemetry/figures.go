@@ -127,6 +127,7 @@ func (t *Telemetry) count(c *Call, r Result) {
 	one.sent.Add(float64(r.Sent))
 	one.received.Add(float64(r.Received))
 	one.added.Observe(c.Added().Seconds())
+	t.told(c.Added())
 	if c.kind != KindCall {
 		return
 	}

@@ -24,7 +24,10 @@ type Config struct {
 	Knows func(provider string) bool
 	// Clean reports whether no secret is in a text that a caller sent. Nil: nothing
 	// that a caller sends is clean.
-	Clean   func(text string) bool
+	Clean func(text string) bool
+	// Added is told of each forwarded call that has ended how much keeper added to it.
+	// Nil: nobody is.
+	Added   func(time.Duration)
 	Traces  Traces
 	Version string
 	Logger  *slog.Logger // nil: slog.Default
@@ -36,6 +39,7 @@ type Telemetry struct {
 	registry *prometheus.Registry
 	knows    func(string) bool
 	clean    func(string) bool
+	told     func(time.Duration)
 
 	version string
 	logger  *slog.Logger
@@ -46,12 +50,15 @@ type Telemetry struct {
 // New returns a Telemetry, which must be closed. The error names the field of Traces
 // that is no good.
 func New(c Config) (*Telemetry, error) {
-	t := &Telemetry{registry: prometheus.NewRegistry(), knows: c.Knows, clean: c.Clean, version: c.Version, logger: c.Logger}
+	t := &Telemetry{registry: prometheus.NewRegistry(), knows: c.Knows, clean: c.Clean, told: c.Added, version: c.Version, logger: c.Logger}
 	if t.knows == nil {
 		t.knows = func(string) bool { return false }
 	}
 	if t.clean == nil {
 		t.clean = func(string) bool { return false }
+	}
+	if t.told == nil {
+		t.told = func(time.Duration) {}
 	}
 	t.figures.register(families{t.registry})
 	t.registry.MustRegister(buildInfo(c.Version))

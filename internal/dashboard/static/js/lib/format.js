@@ -17,7 +17,7 @@ export const plural = (n, one, many = one + "s") => `${count(n)} ${n === 1 ? one
 
 export function millis(ms) {
   if (ms === undefined || ms === null) return "–";
-  if (ms === 0) return "< 1 ms"; // keeper counts whole ones
+  if (ms < 0.05) return ms > 0 ? "< 0.1 ms" : "< 1 ms"; // whole calls are counted in whole ones
   if (ms >= 10000) return `${tenth.format(ms / 1000)} s`;
   return `${ms < 10 ? tenth.format(ms) : whole.format(Math.round(ms))} ms`;
 }

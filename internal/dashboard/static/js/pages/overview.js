@@ -37,7 +37,7 @@ function Tiles({ stats }) {
     <${Tile} name="Refused" value=${compact(t.refused)} kind=${tone(t.refused, "warn")} more=${percent(t.refused, t.calls) + " of calls"} to=${href("audit", [], { event: "proxy.request", minRisk: 1, ...since })} />
     <${Tile} name="Errors" value=${compact(t.errors)} kind=${tone(t.errors, "bad")} more="provider failed, or cut" to=${href("audit", [], { event: "proxy.response", ...since })} />
     <${Tile} name="Latency" value=${millis(t.p50Ms)} more=${`p95 ${millis(t.p95Ms)}`} />
-    ${t.addedP50Ms !== undefined && t.addedP50Ms !== null && html`<${Tile} name="Added by keeper" value=${millis(t.addedP50Ms)} more="half of calls: less" />`}
+    <${Tile} name="Added by keeper" value=${millis(t.addedP50Ms)} more=${`of that; p95 ${millis(t.addedP95Ms)}`} />
   </div>`;
 }
 
