@@ -81,6 +81,11 @@ type Config struct {
 	TLS bool
 	// Telemetry has the figures of calls, among which are its own. Nil: one of its own.
 	Telemetry *telemetry.Telemetry
+	// CheckRows holds the rows that keeper decides by against what was signed of them, and
+	// CheckIndex the search index against the entries, whose progress it tells. Their errors
+	// wrap audit.ErrTampered and store.ErrDamaged. Nil: nobody looks.
+	CheckRows  func(ctx context.Context, signed audit.State) error
+	CheckIndex func(ctx context.Context, progress func(entries int64)) error
 	// LiveTokens counts the tokens that are neither expired nor revoked. Nil: nobody does.
 	LiveTokens func(ctx context.Context) (int, error)
 	// Alive reports why only a new process could serve calls; nil where that is not so.
@@ -135,6 +140,8 @@ type API struct {
 	archive    func(ctx context.Context) (int, error)
 	reload     func(ctx context.Context) (Reloaded, error)
 	backup     func(ctx context.Context, r backup.Request) (func(context.Context, io.Writer) error, error)
+	checkRows  func(ctx context.Context, signed audit.State) error
+	checkIndex func(ctx context.Context, progress func(entries int64)) error
 	figures    *figures.Figures
 	quotas     *quota.Book
 	sessions   *session.Book

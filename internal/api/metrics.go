@@ -120,6 +120,7 @@ func number(yes bool) float64 {
 
 // watch takes over what others watch keeper by.
 func (a *API) watch(c Config) (err error) {
+	a.checkRows, a.checkIndex = c.CheckRows, c.CheckIndex
 	a.telemetry, a.liveTokens, a.alive, a.profiles = c.Telemetry, c.LiveTokens, c.Alive, c.Profiles
 	a.profiling = make(chan struct{}, 1)
 	if a.alive == nil {

@@ -49,8 +49,42 @@ func TestFiguresFollowTheCallsAndOutliveARestart(t *testing.T) {
 	}
 	k.AwaitAudit(t, "event=proxy.response", 1)
 	check("as they happened")
+	if totals := awaitTotals(t, k, 3)["totals"].(map[string]any); totals["addedP50Ms"] == nil || totals["addedP95Ms"] == nil {
+		t.Errorf("got %v, want what keeper added to the call", totals)
+	}
 	k.Restart(t)
 	check("after a restart")
+}
+
+// verified has the log gone through and returns what was found.
+func verified(t *testing.T, k *keepertest.Keeper) map[string]any {
+	t.Helper()
+	k.Admin(t, http.MethodPost, "/audit/verification", nil)
+	for {
+		if _, body := k.Admin(t, http.MethodGet, "/audit/verification", nil); body["running"] == false {
+			return body
+		}
+	}
+}
+
+func TestAKeeperThatRunsIsHeldAgainstItsLogWithItsRowsAndItsIndex(t *testing.T) {
+	t.Parallel()
+	k := keepertest.Start(t)
+	k.Call(t, http.MethodPost, "openai", chatPath, k.Token(t, "worker", "openai:chat"), `{"model":"m","messages":[]}`)
+	wants := func(when string, good bool, words ...string) {
+		t.Helper()
+		got := verified(t, k)
+		for _, word := range words {
+			if detail, _ := got["detail"].(string); got["verified"] != good || !strings.Contains(detail, word) {
+				t.Errorf("%s: got %v: %v, want %v, and %q", when, got["verified"], got["detail"], good, word)
+			}
+		}
+	}
+	wants("as it runs", true, "are those that were written", "are what the log says of them", "Searches find every entry")
+	execSQL(t, k.DataDir(), `UPDATE agents SET scopes = '["*"]' WHERE id = 'worker'`)
+	wants("after a grant was widened behind its back", false, `agent "worker" was edited`)
+	execSQL(t, k.DataDir(), `UPDATE agents SET scopes = '["openai:chat"]' WHERE id = 'worker'`)
+	wants("after that was put back", true, "are what the log says of them")
 }
 
 func TestACookieIsNoTokenOnTheWayToAProvider(t *testing.T) {

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/superinstance/keeper/internal/anchor"
 	"github.com/superinstance/keeper/internal/api"
+	"github.com/superinstance/keeper/internal/audit"
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/exchange"
 	"github.com/superinstance/keeper/internal/policy"
@@ -114,20 +116,24 @@ func (s *Server) serveWith(g, before *generation) error {
 		Logger:                s.config.Logger,
 	}
 	routes := api.Config{
-		Auth:            s.auth,
-		Failures:        s.failures,
-		Catalogue:       current,
-		Vault:           s.vault,
-		Scanner:         found,
-		Exceptions:      s.exceptions,
-		Audit:           s.log,
-		Ready:           s.ready,
-		Trust:           g.trust,
-		Outlets:         s.outlets,
-		Sources:         s.sourceStatus,
-		Check:           s.checkCredential,
-		Archive:         s.archiveNow(g.config),
-		Backup:          s.backup,
+		Auth:       s.auth,
+		Failures:   s.failures,
+		Catalogue:  current,
+		Vault:      s.vault,
+		Scanner:    found,
+		Exceptions: s.exceptions,
+		Audit:      s.log,
+		Ready:      s.ready,
+		Trust:      g.trust,
+		Outlets:    s.outlets,
+		Sources:    s.sourceStatus,
+		Check:      s.checkCredential,
+		Archive:    s.archiveNow(g.config),
+		Backup:     s.backup,
+		CheckRows: func(ctx context.Context, signed audit.State) error {
+			return anchor.Verify(ctx, s.db, s.db, signed, true)
+		},
+		CheckIndex:      s.db.CheckIndex,
 		Figures:         s.figures,
 		Quotas:          s.quotas,
 		Sessions:        s.dashboard.sessions,
