@@ -6,6 +6,7 @@ package manual
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -79,7 +80,7 @@ type press struct {
 }
 
 func render(document []byte) (map[string]Page, error) {
-	templates, err := template.New("").Funcs(template.FuncMap{"lower": strings.ToLower, "prose": prose, "shown": shown}).ParseFS(templateFiles, "templates/*.html")
+	templates, err := template.New("").Funcs(template.FuncMap{"lower": strings.ToLower, "prose": prose, "unlinked": unlinked, "linked": linked, "shown": shown}).ParseFS(templateFiles, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("reading the manual's templates: %w", err)
 	}
@@ -108,7 +109,7 @@ func (p *press) print(name string, s sheet) error {
 	return nil
 }
 
-var fileTypes = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+var fileTypes = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 func (p *press) files() error {
 	entries, err := fs.ReadDir(static, "static")
@@ -125,24 +126,54 @@ func (p *press) files() error {
 // link is a page in a list.
 type link struct{ Title, Path, About string }
 
+// contents is the order in which pages are listed, and what each is about. One that it
+// lacks comes last.
+var contents = []struct{ file, about string }{
+	{"quickstart.md", "The first call, for each client."},
+	{"install.md", "Packages, containers, Kubernetes, and a hardened service."},
+	{"run.md", "One command whose calls go through keeper."},
+	{"setup.md", "Claude Code, git and other tools, pointed at keeper for good."},
+	{"clients.md", "Which clients work, and how far."},
+	{"proxy.md", "Clients that know no base URL."},
+	{"streams.md", "Calls whose messages go both ways."},
+	{"dashboard.md", "Signing in, what each page is for, and its limits."},
+	{"operations.md", "Backup, upgrade, rotation, and what to do in trouble."},
+	{"monitoring.md", "Figures, alerts, traces and probes."},
+	{"configuration.md", "Every setting."},
+	{"cli.md", "Every command."},
+	{"errors.md", "Every error code, and what to do about it."},
+	{"oidc.md", "CI jobs and pods that prove themselves by what they have."},
+	{"secret-helpers.md", "Secrets that another program keeps."},
+	{"audit-format.md", "For whoever verifies the log with a program of his own."},
+}
+
 // articles are the pages of docs, and the list of them.
 func (p *press) articles() error {
 	names, err := fs.Glob(docs.Pages, "*.md")
 	if err != nil {
 		return err
 	}
-	list := []link{{Title: "The HTTP API", Path: Root + "/api", About: "Every route with its fields, examples and errors."}}
+	place := func(name string) int {
+		i := slices.IndexFunc(contents, func(one struct{ file, about string }) bool { return one.file == name })
+		return cmp.Or(i+1, len(contents)+1) - 1
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(place(a), place(b)) })
+	var list []link
 	for _, name := range names {
 		text, err := docs.Pages.ReadFile(name)
 		if err != nil {
 			return err
 		}
 		one := link{Title: title(text), Path: pathOf(name)}
+		if i := place(name); i < len(contents) {
+			one.About = contents[i].about
+		}
 		list = append(list, one)
 		if err := p.print("article.html", sheet{Title: one.Title, Here: one.Path, Content: markdown(text)}); err != nil {
 			return err
 		}
 	}
+	list = append(list, link{Title: "The HTTP API", Path: Root + "/api", About: "Every route with its fields, examples and errors."})
 	return p.print("index.html", sheet{Title: "Documentation", Here: Root, Content: list})
 }
 

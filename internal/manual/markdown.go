@@ -42,8 +42,15 @@ func markdown(source []byte) template.HTML {
 	if err := converter().Convert(source, &out, parser.WithContext(parser.NewContext(parser.WithIDs(ids{})))); err != nil {
 		return template.HTML(template.HTMLEscapeString(string(source)))
 	}
-	return template.HTML(out.String()) // goldmark escapes what is no Markdown
+	return template.HTML(reachable.Replace(out.String())) // goldmark escapes what is no Markdown
 }
+
+// reachable lets what may be wider than a screen be scrolled by key. These tags are
+// goldmark's own: those of a text are left out.
+var reachable = strings.NewReplacer(
+	"<pre>", `<pre tabindex="0">`,
+	"<table>", `<div class="scroller" tabindex="0"><table>`, "</table>", "</table></div>",
+)
 
 // ids are those of headings, as GitHub makes them of the same texts.
 type ids map[string]bool
@@ -72,6 +79,16 @@ func (i ids) Put(id []byte) { i[string(id)] = true }
 
 // prose is a description of the document as HTML.
 func prose(source string) template.HTML { return markdown([]byte(source)) }
+
+// unlinked is prose without its links, for places that act on a click themselves.
+func unlinked(source string) template.HTML {
+	return template.HTML(anchors.ReplaceAllString(string(prose(source)), ""))
+}
+
+var anchors = regexp.MustCompile(`</?a\b[^>]*>`)
+
+// linked says whether a description has links.
+func linked(source string) bool { return strings.Contains(source, "](") }
 
 // title is the first heading of a text.
 func title(source []byte) string {
