@@ -46,6 +46,7 @@ var forbidden = map[string][]string{
 	"internal/figures":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/witness":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/session":      slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
+	"internal/story":        slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/sink":         slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/source":       slices.Concat([]string{"internal/vault", "internal/scanner", "internal/proxy", "internal/api"}, sql),
 	"internal/vault":        {"internal/proxy", "internal/api", "internal/scanner"},

@@ -184,10 +184,7 @@ var unshown = []string{
 	"carriers", "durationMs", "expiresAt", "jti", "mode", "objects", "requestBytes", "responseBytes", "source",
 }
 
-// summary is what to know of the entry's details, on one line.
-func (e auditEntry) summary() string { return e.details(false) }
-
-// details are those that fit a line, or all.
+// details are, on one line, those that fit it, or all.
 func (e auditEntry) details(all bool) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(e.Details)) {
@@ -215,19 +212,6 @@ type finding struct {
 	Confidence  string `json:"confidence"`
 	Fingerprint string `json:"fingerprint"`
 	Exempt      bool   `json:"exempt"`
-}
-
-// sentence names the finding within a sentence.
-func (f finding) sentence() string {
-	text := f.Rule + " in " + f.Location
-	if f.Form != "" {
-		text += " (" + f.Form + ")"
-	}
-	text += ", of " + f.Confidence + " confidence"
-	if f.Exempt {
-		text += ", which an operator lets pass"
-	}
-	return text
 }
 
 func (f finding) String() string {

@@ -158,7 +158,7 @@ func (c *client) lesson(ctx context.Context, catalogue *policy.Catalogue, agent 
 		if e.Event != "proxy.request" {
 			continue
 		}
-		var d told
+		var d attempted
 		raw, err := json.Marshal(e.Details)
 		if err == nil {
 			err = json.Unmarshal(raw, &d)
@@ -175,6 +175,17 @@ func (c *client) lesson(ctx context.Context, catalogue *policy.Catalogue, agent 
 		})
 	}
 	return l.with(catalogue.Learn(attempts)), nil
+}
+
+// attempted is what an entry says of a call that was tried.
+type attempted struct {
+	Method   string   `json:"method"`
+	Host     string   `json:"host"`
+	Path     string   `json:"path"`
+	Carriers []string `json:"carriers"`
+	Decision string   `json:"decision"`
+	Code     string   `json:"code"`
+	Scope    string   `json:"scope"`
 }
 
 func (l lesson) with(learned policy.Lesson) lesson {

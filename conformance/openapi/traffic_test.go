@@ -155,6 +155,10 @@ func (b *bench) audit() {
 	log := b.want(200, call{method: get, path: root + "/audit?limit=5&minRisk=0&event=proxy.request&agentId=caller&provider=openai"})
 	b.want(200, call{method: get, path: root + "/audit?limit=5&cursor=" + url.QueryEscape(text(log["nextCursor"]))})
 	b.want(400, call{method: get, path: root + "/audit?limit=5000", wrong: true})
+	if entries, _ := log["entries"].([]any); len(entries) > 0 {
+		b.want(200, call{method: get, path: root + "/audit/calls/" + text(entries[0].(map[string]any)["requestId"])})
+	}
+	b.want(404, call{method: get, path: root + "/audit/calls/req_none"})
 	for _, format := range []string{"json", "ndjson", "csv", "ocsf", "ecs", "cef"} {
 		b.want(200, call{method: get, path: root + "/audit/export?first=1&last=9&format=" + format})
 	}

@@ -38,6 +38,7 @@ var contract = []struct {
 	{"GET", "/tokens", "keeper:read", "", 0, false},
 	{"GET", "/stats", "keeper:read", "", 0, false},
 	{"GET", "/audit/facets", "keeper:audit", "", 0, false},
+	{"GET", "/audit/calls/req_none", "keeper:audit", "", 0, false},
 	{"GET", "/audit/verification", "keeper:audit", "", 0, false},
 	{"POST", "/audit/verification", "keeper:audit", "", 0, false},
 	{"GET", "/tokens?agentId=a", "keeper:read", "", 0, false},

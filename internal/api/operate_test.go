@@ -236,7 +236,7 @@ func TestDescriptionNamesEveryRoute(t *testing.T) {
 	paths, _ := got.body["paths"].(map[string]any)
 	for _, r := range contract {
 		path, _, _ := strings.Cut("/api/v1"+r.path, "?")
-		path = strings.NewReplacer("/api/v1/.", "/.", "/api/v1/ca.pem", "/ca.pem", "/api/v1/openapi.json", "/openapi.json", "agents/a", "agents/{id}", "vault/nosuch", "vault/{provider}", "providers/linear", "providers/{name}", "exceptions/f", "exceptions/{fingerprint}").Replace(path)
+		path = strings.NewReplacer("/api/v1/.", "/.", "/api/v1/ca.pem", "/ca.pem", "/api/v1/openapi.json", "/openapi.json", "agents/a", "agents/{id}", "vault/nosuch", "vault/{provider}", "providers/linear", "providers/{name}", "exceptions/f", "exceptions/{fingerprint}", "calls/req_none", "calls/{requestId}").Replace(path)
 		methods, _ := paths[path].(map[string]any)
 		if methods[strings.ToLower(r.method)] == nil {
 			t.Errorf("%s %s: not described", r.method, path)

@@ -59,6 +59,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "listKeys", method: get, path: root + "/keys", summary: "List keeper's own keys, never what they are", needs: read}, s.listKeys)
 
 	handle(s, route{id: "audit", method: get, path: root + "/audit", summary: "Read the audit log", needs: scope.Keeper(scope.Audit)}, s.entries)
+	handle(s, route{id: "auditCall", method: get, path: root + "/audit/calls/{requestId}", summary: "Tell the story of one call, by the id that its answer bore", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}}, s.auditCall)
 	handle(s, route{id: "auditFacets", method: get, path: root + "/audit/facets", summary: "What the newest entries that match are of", needs: scope.Keeper(scope.Audit)}, s.facets)
 	handle(s, route{id: "auditVerification", method: get, path: root + "/audit/verification", summary: "How far the log is signed, and whether it was gone through", needs: scope.Keeper(scope.Audit)}, s.verification)
 	handle(s, route{id: "verifyAudit", method: post, path: root + "/audit/verification", summary: "Go through the log in the background, and hold it against what was signed", needs: scope.Keeper(scope.Audit), status: http.StatusAccepted}, s.verify)

@@ -1,12 +1,11 @@
 // The story of a call, in a drawer over the page that it was opened from.
 import { html } from "../lib/html.js";
-import { api, query } from "../lib/api.js";
+import { api, segment } from "../lib/api.js";
 import { agentHref, href, setQuery } from "../lib/route.js";
 import { useLoad } from "../lib/load.js";
 import { useSession } from "../lib/session.js";
 import { bytes, millis, moment } from "../lib/format.js";
-import { story, verdict } from "../lib/story.js";
-import { eventName } from "../lib/events.js";
+import { eventName, line } from "../lib/events.js";
 import { Dialog } from "./dialog.js";
 import { Badge, Copy, Empty, Lacking, Loaded, Time } from "./ui.js";
 import { StopAgent } from "./stopagent.js";
@@ -15,9 +14,8 @@ import { Text } from "./text.js";
 
 const icons = { ok: "check", warn: "warn", bad: "close", "": "info" };
 
-function Sentences({ entries }) {
+function Sentences({ told }) {
   const { can } = useSession();
-  const told = story(entries);
   const moments = told.map((one) => moment(one.at, { seconds: true }));
   return html`<ol class="story">${told.map((one, i) => html`<li key=${i} class=${one.kind}>
     <span class="dot"><${Icon} name=${icons[one.kind]} size=${13} /></span>
@@ -47,30 +45,34 @@ function Raw({ entries }) {
       <pre class="command"><${Text} of=${JSON.stringify(e, null, 2)} keep=${"\n"} /></pre></div>`)}</div></details>`;
 }
 
-function Told({ id, entries }) {
-  if (entries.length === 0) return html`<${Empty} title="The log has no such call"><p>Its id is in the answer's header <code>Keeper-Request-Id</code>. Old entries may have left the log for an archive.</p><//>`;
-  const ended = verdict(entries);
+function Told({ id, story, verdict, entries }) {
   const agent = entries.find((e) => e.event === "proxy.request")?.agentId;
   return html`<div class="stack">
-    <div class="row">${ended && html`<${Badge} kind=${ended[0]}>${ended[1]}<//>`}<code class="break grow">${id}</code></div>
+    <div class="row">${verdict && html`<${Badge} kind=${verdict.kind}>${verdict.word}<//>`}<code class="break grow">${id}</code></div>
     <div class="row"><${Copy} text=${id} label="Copy the id" />${agentHref(agent) && html`<${StopAgent} id=${agent} onDone=${close} />`}</div>
-    <${Facts} entries=${entries} /><h3>What happened</h3><${Sentences} entries=${entries} /><${Raw} entries=${entries} />
+    <${Facts} entries=${entries} /><h3>What happened</h3><${Sentences} told=${story} /><${Raw} entries=${entries} />
   </div>`;
 }
+
+const None = () => html`<${Empty} title="The log has no such call"><p>Its id is in the answer's header <code>Keeper-Request-Id</code>. Old entries may have left the log for an archive.</p><//>`;
 
 const close = () => setQuery({ call: "" });
 
 export function Story({ id }) {
   const { can } = useSession();
-  const call = useLoad(async (signal) => (await api.get("/audit" + query({ requestId: id, limit: 1000 }), { signal })).entries, [id], { every: 5 });
+  const call = useLoad((signal) => (can("audit") ? api.get(`/audit/calls/${segment(id)}`, { signal }) : null), [id], { every: 5 });
+  const told = call.error?.status === 404 ? html`<${None} />` : html`<${Loaded} of=${call}>${(all) => html`<${Told} id=${id} ...${all} />`}<//>`;
   return html`<${Dialog} title="The story of a call" kind="drawer" onClose=${close}>
-    ${can("audit") ? html`<${Loaded} of=${call}>${(entries) => html`<${Told} id=${id} entries=${entries} />`}<//>` : html`<${Lacking} scope="keeper:audit" />`}
+    ${can("audit") ? told : html`<${Lacking} scope="keeper:audit" />`}
   <//>`;
 }
+
+/** What an entry says of itself in one sentence. */
+const brief = (e) => ({ kind: e.risk > 0 ? "warn" : "", at: e.timestamp, text: `${[eventName(e.event), line(e)].filter(Boolean).join(": ")}.` });
 
 /** One entry that belongs to no call. */
 export function Entry({ entry, onClose }) {
   return html`<${Dialog} title=${eventName(entry.event)} kind="drawer" onClose=${onClose}>
-    <div class="stack"><${Sentences} entries=${[entry]} /><${Raw} entries=${[entry]} /></div>
+    <div class="stack"><${Sentences} told=${[brief(entry)]} /><${Raw} entries=${[entry]} /></div>
   <//>`;
 }
