@@ -1,5 +1,5 @@
 // Whether the log is as keeper wrote it.
-import { html, useState } from "../lib/html.js";
+import { html, useEffect, useState } from "../lib/html.js";
 import { api } from "../lib/api.js";
 import { useLoad } from "../lib/load.js";
 import { count } from "../lib/format.js";
@@ -7,7 +7,15 @@ import { Badge, Button, Copy, Time } from "./ui.js";
 import { Text } from "./text.js";
 import { toast, toastError } from "./toast.js";
 
+const steps = { entries: "The entries are gone through", rows: "What keeper decides by is held against the log", index: "The search index is held against the entries" };
+
+function Progress({ of }) {
+  const done = of.step === "rows" || !of.examined ? "" : `: ${count(of.examined)} of ${count(of.size)}`;
+  return html`<p role="status" class="muted small">${steps[of.step] || "Running"}${done} …</p>`;
+}
+
 function State({ of }) {
+  if (of.running) return html`<${Badge} kind="accent">being verified<//>`;
   if (of.verified === true) return html`<${Badge} kind="ok">verified<//>`;
   if (of.verified === false) return html`<${Badge} kind="bad">does not verify<//>`;
   return html`<${Badge}>not verified yet<//>`;
@@ -16,11 +24,11 @@ function State({ of }) {
 export function LogState() {
   const [asked, setAsked] = useState(false);
   const { data, error, reload } = useLoad((signal) => api.get("/audit/verification", { signal }), [], { every: asked ? 2 : 30 });
+  useEffect(() => setAsked(Boolean(data?.running)), [data?.running]);
   if (!data || error) return null;
   const verify = async () => {
     await api.post("/audit/verification");
     setAsked(true);
-    setTimeout(() => setAsked(false), 20000);
     toast("The whole log is verified in the background; its state shows here.");
     reload();
   };
@@ -34,6 +42,6 @@ export function LogState() {
         <dt>Key</dt><dd><code>${data.keyId}</code></dd>
         ${data.detail && html`<dt>Result</dt><dd><${Text} of=${data.detail} /></dd>`}
       </dl>
-      <div><${Button} small onClick=${() => verify().catch(toastError)}>Verify the whole log now<//></div>
+      ${data.running ? html`<${Progress} of=${data} />` : html`<div><${Button} small onClick=${() => verify().catch(toastError)}>Verify the whole log now<//></div>`}
     </div></details>`;
 }
