@@ -11,6 +11,8 @@ export const attack = {
   script: '<script>globalThis.owned=1;alert(1)</script>',
   bidi: '\u202Etxt.exe\u202C',
   escape: '\u001b[31mred\u001b[0m\u001b]0;owned\u0007',
+  hidden: 'ad\u200bmin\u2060\ufeff\u00ad\u{e0041}',
+  long: 'W'.repeat(10_000),
 };
 
 // fleet are the agents that do the ordinary calls.
@@ -109,12 +111,16 @@ export async function assault(world) {
   const token = await enrol(world, agent);
   await raw(world, token, '/repos/<svg/onload=globalThis.owned=1>');
   await call(world, token, 'github', `/repos/${encodeURIComponent(`${attack.image}${attack.bidi}`)}`, { method: 'GET' });
-  const path = encodeURIComponent(`${attack.image}${attack.script}${attack.bidi}${attack.escape}`);
+  const path = encodeURIComponent(`${attack.image}${attack.script}${attack.bidi}${attack.escape}${attack.hidden}`);
   await call(world, token, 'github', `/repos/${path}?q=${path}`, { method: 'GET' });
   await call(world, token, 'ledger', `/${path}`, { method: 'GET' });
   await call(world, token, encodeURIComponent(attack.image), '/v1', { method: 'GET' });
+  await call(world, token, encodeURIComponent(`${attack.hidden}${attack.bidi}`), '/v1', { method: 'GET' });
+  await call(world, token, 'github', `/repos/${attack.long}`, { method: 'GET' });
+  await call(world, token, attack.long, '/v1', { method: 'GET' });
   await call(world, token, `openai@${encodeURIComponent(attack.script)}`, '/v1/models', { method: 'GET' });
   await chat(world, token, `${attack.image}${attack.script}`, 'echo=text');
+  await knock(world, { agentId: attack.long.slice(0, 128), agentName: attack.long.slice(0, 256), scopes: ['openai:chat'] });
   await knock(world, { agentId: 'knocker', agentName: `${attack.script}${attack.image}`, scopes: ['openai:chat'] });
   return { ...agent, token };
 }

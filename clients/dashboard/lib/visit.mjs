@@ -14,17 +14,17 @@ let browser;
 after(async () => (await browser)?.close());
 
 // The sandbox of Chromium needs namespaces, which containers often lack. The pages are keeper's own.
-const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+const launch = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-dev-shm-usage', ...(process.env.XGPU ? ['--disable-gpu'] : [])] });
 
 // Whoever looks for the ready page waits so long, on a machine with other work.
 const patience = 20_000;
 
 // journey is a test on each of the variants: run gets a visit, signed in by a link of the
 // admin's unless token says whose, or nobody's where it is null.
-export function journey(name, world, run, { token, expected = [], on = variants } = {}) {
+export function journey(name, world, run, { token, expected = [], hosts = [], on = variants } = {}) {
   for (const variant of on) {
     test(`${name} (${variant})`, async () => {
-      const visit = await begin(world, variant, expected);
+      const visit = await begin(world, variant, expected, hosts);
       try {
         if (token !== null) await visit.signIn(await token?.(variant));
         await run(visit, variant);
@@ -41,28 +41,30 @@ export function journey(name, world, run, { token, expected = [], on = variants 
 }
 
 // begin opens a browser's window. expected are the answers that a page may meet though they
-// are errors, as "401 /api/v1/auth/session".
-export async function begin(world, variant, expected = []) {
+// are errors, as "401 /api/v1/auth/session"; hosts the origins beside keeper's that it may
+// lead to.
+export async function begin(world, variant, expected = [], hosts = []) {
   browser ??= launch();
   const context = await (await browser).newContext({
     viewport: sizes[variant.size], colorScheme: variant.theme, hasTouch: variant.size === 'phone', isMobile: variant.size === 'phone', locale: 'en-GB', timezoneId: 'UTC', reducedMotion: 'reduce', acceptDownloads: true,
   });
   context.setDefaultTimeout(patience);
-  const visit = new Visit(world, variant, context, expected);
+  const visit = new Visit(world, variant, context, { expected, hosts });
   await visit.open();
   return visit;
 }
 
 class Visit {
-  #context; #expected; #reading = [];
+  #context; #expected; #hosts; #reading = [];
 
-  constructor(world, variant, context, expected) {
+  constructor(world, variant, context, { expected, hosts }) {
     this.world = world;
     this.variant = variant;
     this.problems = [];
     this.answers = []; // all that keeper answered, as text
     this.#context = context;
     this.#expected = expected;
+    this.#hosts = [...hosts, new URL(world.management).origin];
   }
 
   async open() {
@@ -86,7 +88,7 @@ class Visit {
 
   #judgeRequest(request) {
     const url = new URL(request.url());
-    if (!['data:', 'blob:'].includes(url.protocol) && url.origin !== new URL(this.world.management).origin) this.problems.push(`request to another host: ${url}`);
+    if (!['data:', 'blob:'].includes(url.protocol) && !this.#hosts.includes(url.origin)) this.problems.push(`request to another host: ${url}`);
   }
 
   // A stream that goes on for ever is ended by leaving its page.
@@ -204,9 +206,20 @@ class Visit {
     assert.deepEqual(wide, [], `${where}: what is cut off or wider than the screen`);
   }
 
-  // accessible asserts that axe finds nothing.
-  async accessible(where) {
-    const { violations } = await new AxeBuilder({ page: this.page }).analyze();
+  // cut asserts that rows with long texts take no more room than a few lines.
+  async cut(rows) {
+    await rows.first().waitFor();
+    for (const row of await rows.all()) {
+      const { height } = await row.boundingBox();
+      assert.ok(height < 220, `a row is ${height} px high: ${(await row.innerText()).slice(0, 80)}`);
+    }
+  }
+
+  // accessible asserts that axe finds nothing: in the page, or in what some selectors name.
+  async accessible(where, ...parts) {
+    const axe = new AxeBuilder({ page: this.page });
+    for (const part of parts) axe.include(part);
+    const { violations } = await axe.analyze();
     const found = violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.slice(0, 3).map((n) => `${n.target} (${n.any[0]?.message ?? n.html.slice(0, 120)})`).join('; ')}`);
     assert.deepEqual(found, [], `${where}: what axe finds`);
   }

@@ -67,8 +67,9 @@ journey('a session ends with the token that it came from', world, async (visit, 
   await visit.go('Agents');
   await visit.row('release-bot').waitFor();
   await world.manage('POST', '/auth/revoke', { agentId: named('leaver', variant) });
-  await visit.go('Vault').catch(() => {}); // whichever request comes first is refused
-  await page.getByText('Your session has ended.').waitFor();
+  const ended = page.getByText('Your session has ended.');
+  await Promise.race([ended.waitFor(), visit.go('Vault').catch(() => {})]); // whichever request comes first is refused
+  await ended.waitFor();
   assert.ok(!(await visit.held()).includes('release-bot'), 'the page still shows what was on it');
 }, {
   token: (variant) => enrol(world, { agentId: named('leaver', variant), agentName: 'A leaver', scopes: ['keeper:read'] }),

@@ -114,11 +114,13 @@ journey('what a hostile agent calls itself and asks for is shown as text', world
   await visit.row(hostile.agentId).getByRole('link', { name: hostile.agentId }).click();
   await page.getByRole('heading', { level: 1, name: hostile.agentId }).waitFor();
   await page.getByText(/svg\/onload/).first().waitFor();
+  await visit.cut(visit.row('WWWWWWWW'));
   await visit.unharmed();
   await visit.fits('the agent');
   await visit.picture('hostile agent');
   await page.goto(`${world.management}/dashboard/#/audit?agentId=${hostile.agentId}`);
   await visit.row('svg/onload').first().waitFor();
+  await visit.cut(visit.row('WWWWWWWW'));
   const links = await visit.row(hostile.agentId).locator('a[href*="call="]').all(); // each to the story of a call
   assert.ok(links.length > 6, `${links.length} entries`);
   for (const link of links) {
@@ -128,7 +130,7 @@ journey('what a hostile agent calls itself and asks for is shown as text', world
     await visit.unharmed();
     await visit.fits('the story');
     const seen = await page.getByRole('dialog').innerText();
-    assert.doesNotMatch(seen, /[\u202A-\u202E\u2066-\u2069\u0000-\u0008\u000B-\u001F\u007F-\u009F]/, 'characters that repaint what stands beside them');
+    assert.doesNotMatch(seen, /[\u00AD\u200B-\u200F\u2060\uFEFF\u202A-\u202E\u2066-\u2069\u0000-\u0008\u000B-\u001F\u007F-\u009F]/, 'characters that repaint what stands beside them');
     await page.keyboard.press('Escape');
     await visit.gone(page.getByRole('dialog'));
   }

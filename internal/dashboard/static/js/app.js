@@ -15,6 +15,14 @@ const refusal = takeError();
 takeKey();
 own(pages, read().page)?.load().catch(() => {}); // while it is asked who is signed in; the shell says what fails
 
+/** By code: what is told to whoever comes back from the issuer without a session. */
+const turnedAway = {
+  signin_denied: "Your organisation knows you, but no rule of this keeper lets you in. Ask whoever runs it to let in you or a group that you are in.",
+  signin_failed: "The sign-in was broken off, took over ten minutes, or was begun in another browser. Try again.",
+  issuer_unavailable: "Your organisation's sign-in cannot be reached by keeper now. Try again in a moment, or use a link.",
+  rate_limited: "Too many sign-ins failed from your address. Wait a second and try again.",
+};
+
 /** begun: { session } of who is in, or { why, oidc } where nobody is. */
 async function begin() {
   try {
@@ -26,7 +34,7 @@ async function begin() {
 
 function whyNot() {
   if (code) return "The link does not let you in: it works once, within five minutes of being made. Make another.";
-  if (refusal) return `You are not signed in: ${own(reasons, refusal) || "the issuer's answer does not let you in"}.`;
+  if (refusal) return own(turnedAway, refusal) || `You are not signed in: ${own(reasons, refusal) || "the issuer's answer does not let you in"}.`;
   return "";
 }
 

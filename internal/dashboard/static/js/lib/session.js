@@ -27,11 +27,40 @@ export function takeCode() {
   return code;
 }
 
-/** The code of what went wrong at the issuer, which led back here with it. */
-export function takeError() {
-  const error = new URLSearchParams(location.hash.slice(1)).get("error");
-  if (error) history.replaceState(null, "", location.pathname + "#/overview");
-  return error;
+const wanted = "keeper.wanted";
+
+/** Keeps which page was asked for while this tab is at the issuer. */
+export function keepWanted() {
+  try {
+    sessionStorage.setItem(wanted, location.hash);
+  } catch { /* then it is the overview */ }
+}
+
+/** The page that was asked for, once. */
+function takeWanted() {
+  try {
+    const kept = sessionStorage.getItem(wanted) || "";
+    sessionStorage.removeItem(wanted);
+    return kept.startsWith("#/") ? kept : "#/overview";
+  } catch {
+    return "#/overview";
+  }
+}
+
+/** What an issuer's way back ends with, taken out of the address: the page goes on where it was left. */
+function takeFromIssuer(name) {
+  const value = new URLSearchParams(location.hash.slice(1)).get(name);
+  if (value) history.replaceState(null, "", location.pathname + takeWanted());
+  return value;
+}
+
+/** The code of what went wrong at the issuer. */
+export const takeError = () => takeFromIssuer("error");
+
+/** The session's key. */
+export function takeKey() {
+  const key = takeFromIssuer("key");
+  if (key) keepKey(key);
 }
 
 /** The code in what a person pasted: the link or the code alone. */
@@ -39,14 +68,6 @@ export function codeIn(text) {
   const pasted = text.trim();
   const at = pasted.indexOf("#code=");
   return at < 0 ? pasted : decodeURIComponent(pasted.slice(at + 6));
-}
-
-/** The session's key, which an issuer's way back ends with. */
-export function takeKey() {
-  const key = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (!key) return;
-  history.replaceState(null, "", location.pathname + "#/overview");
-  keepKey(key);
 }
 
 export async function signIn(code) {

@@ -23,7 +23,7 @@ const Short = ({ of, to }) => html`<span class="short" title=${plain(of)}>${to ?
 export function CallTable({ rows, label, without }) {
   const columns = [
     { name: "Time", show: (e) => html`<${Time} at=${e.timestamp} how="exact" />` },
-    { name: "Call", kind: "main", show: (e) => html`<${StoryLink} class="mono" id=${e.requestId}><${Text} of=${`${e.details.method} ${e.details.path}`} /><//>` },
+    { name: "Call", kind: "main", show: (e) => html`<${StoryLink} class="mono clamp" id=${e.requestId}><${Text} of=${`${e.details.method} ${e.details.path}`} /><//>` },
     { key: "agent", name: "Agent", show: (e) => e.agentId && html`<${Short} of=${e.agentId} to=${agentHref(e.agentId)} />` },
     { name: "Provider", show: (e) => e.provider && html`<${Short} of=${e.provider} />` },
     { name: "Decision", show: (e) => { const [kind, word] = decision(e); return html`<${Badge} kind=${kind}>${word}<//>${e.details.code && html` <code class="small muted">${e.details.code}</code>`}`; } },
