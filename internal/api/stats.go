@@ -23,7 +23,7 @@ type CallCounts struct {
 
 // CallDurations are how long calls took.
 type CallDurations struct {
-	P50 *int64 `json:"p50Ms" nullable:"true" doc:"Of whole calls, to a twentieth; null where none ended"`
+	P50 *int64 `json:"p50Ms" nullable:"true" doc:"Of calls, from the decision to the end of the answer, to a twentieth; null where none ended"`
 	P95 *int64 `json:"p95Ms" nullable:"true"`
 }
 
@@ -36,7 +36,7 @@ type pointBody struct {
 type totalsBody struct {
 	CallCounts
 	CallDurations
-	AddedP50 *float64 `json:"addedP50Ms" nullable:"true" doc:"What keeper added to forwarded calls: the time in which it waited for neither agent nor provider, of calls since it started; null where none ended"`
+	AddedP50 *float64 `json:"addedP50Ms" nullable:"true" doc:"What keeper added to forwarded calls, from their arrival on: the time in which it waited for neither agent nor provider, of calls since it started; null where none ended"`
 	AddedP95 *float64 `json:"addedP95Ms" nullable:"true" doc:"That 95 of 100 stay below"`
 }
 

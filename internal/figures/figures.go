@@ -51,7 +51,7 @@ func (c *Counts) add(o Counts) {
 type Point struct {
 	At time.Time
 	Counts
-	Durations // of whole calls, in milliseconds
+	Durations // of of calls, in milliseconds
 }
 
 // Durations are how long something took in calls that ended, to a twentieth; nil where
@@ -70,7 +70,7 @@ type Reading struct {
 	Since, Until time.Time
 	Points       []Point // oldest first, without gaps
 	Total        Counts
-	TotalTook    Durations // whole calls, in milliseconds
+	TotalTook    Durations // of calls, in milliseconds
 	TotalAdded   Durations // what of them keeper added, in microseconds: those since it started
 	Agents       []Name    // by calls, topNames at most
 	Providers    []Name

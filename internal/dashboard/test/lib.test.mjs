@@ -5,6 +5,7 @@ import { filtersOf, rangeOf } from '../static/js/lib/auditquery.js';
 import { moment, utc } from '../static/js/lib/format.js';
 import { codeIn, holds } from '../static/js/lib/session.js';
 import { marked } from '../static/js/lib/spans.js';
+import { troubles } from '../static/js/parts/attention.js';
 import { plain } from '../static/js/parts/text.js';
 
 test('what would not show, or would reorder its neighbours, is spelled out', () => {
@@ -47,4 +48,13 @@ test('a time that is none is shown as it is', () => {
 
 test('a code is taken out of a pasted link', () => {
   for (const text of ['ABC', ' ABC\n', 'http://127.0.0.1:8700/dashboard/#code=ABC']) assert.equal(codeIn(text), 'ABC');
+});
+
+test('what needs a person among the calls is named, the worst first', () => {
+  const rows = (counts) => Object.entries(counts).map(([name, [calls, errors, blocked]]) => ({ name, id: name, calls, errors, blocked }));
+  const found = troubles({ since: 'S', providers: rows({ fine: [100, 3, 0], gone: [4, 4, 0], worse: [50, 20, 0], young: [2, 2, 0] }), agents: rows({ a: [9, 0, 1], b: [9, 9, 0], c: [9, 0, 12] }) });
+  assert.deepEqual(found.map(({ title, says }) => `${title} ${says}`), [
+    'worse fails: 20 of 50 calls', 'gone fails: 4 of 4 calls', 'c had 12 calls blocked for secrets in them', 'a had a call blocked for a secret in it',
+  ]);
+  assert.equal(found[3].to, '#/audit?agentId=a&code=secret_in_request&since=S');
 });

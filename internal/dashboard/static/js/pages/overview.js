@@ -37,7 +37,7 @@ function Tiles({ stats }) {
     <${Tile} name="Refused" value=${compact(t.refused)} kind=${tone(t.refused, "warn")} more=${percent(t.refused, t.calls) + " of calls"} to=${href("audit", [], { event: "proxy.request", minRisk: 1, ...since })} />
     <${Tile} name="Errors" value=${compact(t.errors)} kind=${tone(t.errors, "bad")} more="provider failed, or cut" to=${href("audit", [], { event: "proxy.response", ...since })} />
     <${Tile} name="Latency" value=${millis(t.p50Ms)} more=${`p95 ${millis(t.p95Ms)}`} />
-    <${Tile} name="Added by keeper" value=${millis(t.addedP50Ms)} more=${`of that; p95 ${millis(t.addedP95Ms)}`} />
+    <${Tile} name="Added by keeper" value=${millis(t.addedP50Ms)} more=${`p95 ${millis(t.addedP95Ms)}`} />
   </div>`;
 }
 
@@ -68,7 +68,7 @@ function Charts({ stats, span }) {
   return html`<div class="charts" key=${`${span} ${stats.step}`}>
     <${Card} title="Calls"><${Chart} label="Calls a second over time" points=${points} series=${calls} say=${decimal} height=${210} /><//>
     <${Card} title="Stopped, cleaned or failed"><${Chart} label="Blocked, redacted, refused and failed calls over time" points=${bars} stacked series=${trouble} say=${count} height=${190} /><//>
-    <${Card} title="Latency of whole calls"><${Chart} label="Median and 95th percentile latency over time" points=${points} series=${latency} say=${millis} height=${190} /><//>
+    <${Card} title="Latency, from decision to end"><${Chart} label="Median and 95th percentile latency over time" points=${points} series=${latency} say=${millis} height=${190} /><//>
   </div>`;
 }
 
@@ -98,7 +98,7 @@ export default function Overview({ route }) {
     <${Heading} title="Overview" lead="What your agents do through keeper, as it happens.">
       <${Filter} label="Time shown" name="window" value=${span} options=${windows} />
     <//>
-    <${Attention} />
+    <${Attention} stats=${stats.data} />
     <${Loaded} of=${stats} lines=${10}>${(data) => html`
       <${Tiles} stats=${data} />
       <${Charts} stats=${data} span=${span} />
