@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, test } from 'node:test';
-import { call, day, enrol, open } from '../lib/traffic.mjs';
+import { attack, call, day, enrol, open } from '../lib/traffic.mjs';
 import { begin, journey, variants } from '../lib/visit.mjs';
 
 const world = await open({ env: { KEEPER_ADMIN_ADDR: '127.0.0.1:0' } });
@@ -74,6 +74,34 @@ journey('a session ends with the token that it came from', world, async (visit, 
 }, {
   token: (variant) => enrol(world, { agentId: named('leaver', variant), agentName: 'A leaver', scopes: ['keeper:read'] }),
   expected: [...signedOut, ...['agents', 'vault', 'health', 'providers', 'stats'].map((route) => `401 /api/v1/${route}`)],
+});
+
+journey('who is signed in is seen in settings, and signed out from there', world, async (visit, variant) => {
+  const { page } = visit;
+  const guest = await begin(world, variant, [...signedOut, ...['agents', 'health', 'stats'].map((route) => `401 /api/v1/${route}`)]);
+  await guest.signIn(await enrol(world, { agentId: named('guest', variant), agentName: attack.image, scopes: ['keeper:read'] }));
+  await visit.go('Settings');
+  const table = page.getByRole('table', { name: 'Sessions of the dashboard' });
+  const row = table.getByRole('row').filter({ hasText: attack.image });
+  await row.getByText('127.0.0.1').waitFor();
+  assert.equal(await table.getByRole('row').filter({ hasText: 'this browser' }).count(), 1, 'sessions that are marked as one\'s own');
+  assert.equal(await table.getByRole('row').filter({ hasText: 'this browser' }).getByRole('button').count(), 0, 'one\'s own session is ended by signing out');
+  await table.scrollIntoViewIfNeeded();
+  await visit.picture('sessions');
+  await visit.fits('the sessions');
+  await visit.accessible('the sessions');
+  await guest.go('Settings');
+  const seen = guest.page.getByRole('table', { name: 'Sessions of the dashboard' });
+  await seen.getByText('this browser').waitFor();
+  assert.equal(await seen.getByRole('button').count(), 0, 'buttons to end the sessions of others, for whoever may only look');
+  await row.getByRole('button', { name: /^End the session/ }).click();
+  await page.getByText(/its browser is signed out/).waitFor();
+  await visit.gone(row);
+  await guest.page.getByText('Your session has ended.').waitFor();
+  await guest.end();
+  assert.deepEqual(guest.problems.filter((one) => !/^(status|console: Failed to load resource).* 401/.test(one)), []);
+  const [{ details }] = (await world.audit('event=session.ended&limit=1000')).filter((one) => one.details.of === named('guest', variant));
+  assert.deepEqual([details.by, details.reason], ['admin token', 'ended']);
 });
 
 test('agents\' listener has neither the dashboard nor its routes', async () => {

@@ -20,7 +20,7 @@ journey('an agent that waits is approved, watched, read about, stopped and let i
   await dialog.getByText('POST /v1/chat/completions').first().waitFor(); // what the scope means
   await dialog.getByRole('checkbox', { name: /^chat openai:chat/ }).check();
   await visit.fits('the dialog');
-  await visit.accessible('the grant');
+  await visit.accessible('the grant', 'dialog[open]');
   await visit.picture('grant');
   await dialog.getByRole('button', { name: 'Approve' }).click();
   await dialog.waitFor({ state: 'hidden' });
@@ -40,7 +40,7 @@ journey('an agent that waits is approved, watched, read about, stopped and let i
   await story.getByText(/The scan of the request found github-pat in body/).waitFor();
   await story.getByText(/Nothing was sent to the provider/).waitFor();
   await visit.fits('the story');
-  await visit.accessible('the story');
+  await visit.accessible('the story', 'dialog[open]');
   await visit.picture('story');
   await page.keyboard.press('Escape');
 

@@ -28,7 +28,7 @@ journey('a credential is added, rotated, restricted and deleted, and its value i
   await page.getByLabel('Label', { exact: true }).fill(label);
   await page.getByLabel('Value', { exact: true }).fill(value.first);
   await visit.fits('the form');
-  await visit.accessible('the form');
+  await visit.accessible('the form', 'dialog[open]');
   await visit.picture('credential');
   await page.getByRole('button', { name: 'Add', exact: true }).click();
   const row = visit.row(label);

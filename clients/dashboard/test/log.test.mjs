@@ -77,9 +77,8 @@ journey('the live tail shows what comes, and waits where it is told to', world, 
   await visit.go('Audit');
   await page.getByRole('button', { name: 'Live tail' }).click();
   await page.getByRole('status').getByText('live', { exact: true }).waitFor();
-  const before = await visit.rows().count();
-  await chat(world, tokens['release-bot']);
-  await page.waitForFunction((n) => document.querySelectorAll('main tbody tr').length > n, before);
+  const { requestId } = await chat(world, tokens['release-bot']);
+  await page.getByRole('main').locator(`a[href*="${requestId}"]`).first().waitFor();
   await page.getByRole('button', { name: 'Pause' }).click();
   await page.getByRole('status').getByText('paused', { exact: true }).waitFor();
   await chat(world, tokens['support-desk']);
