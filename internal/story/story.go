@@ -57,6 +57,7 @@ type details struct {
 	Decision     string    `json:"decision"`
 	Code         string    `json:"code"`
 	Count        int       `json:"count"`
+	Quota        string    `json:"quota"`
 	JTI          string    `json:"jti"`
 	Scope        string    `json:"scope"`
 	Label        string    `json:"label"`
@@ -207,7 +208,11 @@ func decided(e *entry) []Sentence {
 }
 
 func (e *entry) refusal() Sentence {
-	text := fmt.Sprintf("Keeper refused it because %s (%s). Nothing was sent to the provider.", Reason(e.Code), e.Code)
+	why := Reason(e.Code)
+	if e.Quota != "" {
+		why = "the quota " + e.Quota + " was used up"
+	}
+	text := fmt.Sprintf("Keeper refused it because %s (%s). Nothing was sent to the provider.", why, e.Code)
 	if e.Count > 0 {
 		text += fmt.Sprintf(" This stands for %d refusals of the same kind from there within a minute.", e.Count)
 	}

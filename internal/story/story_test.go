@@ -72,6 +72,10 @@ var stories = map[string]struct {
 		[]string{`{"id":"2","event":"proxy.request","details":{"code":"token_missing","count":40,"decision":"refuse","method":"GET","path":"/","source":"127.0.0.1"}}`},
 		[]string{"A caller who proved nothing from 127.0.0.1 called GET / of no known provider.", "it showed no keeper token (token_missing)", "This stands for 40 refusals"}, "warn Refused",
 	},
+	"a quota": {
+		[]string{`{"id":"2","event":"proxy.request","agentId":"bot","provider":"openai","details":{"code":"rate_limited","quota":"daily","decision":"refuse","method":"POST","path":"/"}}`},
+		[]string{"Keeper refused it because the quota daily was used up (rate_limited)."}, "warn Refused",
+	},
 	"by way of keeper as a proxy": {
 		[]string{`{"id":"2","event":"proxy.request","agentId":"bot","details":{"code":"host_unknown","decision":"refuse","method":"GET","path":"/","host":"www.example.com","mode":"forward"}}`},
 		[]string{"bot called GET / of no known provider by way of keeper as its proxy, at host www.example.com.", "no provider has that host"}, "warn Refused",
