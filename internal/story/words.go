@@ -35,6 +35,7 @@ var events = map[string]string{
 	"store.restored":    "Restored from a backup",
 	"audit.pruned":      "Old entries left",
 	"audit.disputed":    "Log disputed",
+	"audit.rekeyed":     "Log's key changed",
 	"keeper.started":    "Keeper started",
 	"keeper.stopped":    "Keeper stopped",
 	"error":             "Refused by keeper",

@@ -51,7 +51,7 @@ export const reasons = {
   bad_request: "the request could not be read",
   body_undecodable: "its body could not be decoded, so it could not be scanned",
   body_too_large: "its body was over the limit",
-  rate_limited: "there were too many attempts",
+  rate_limited: "there were too many attempts, or a quota was used up",
   audit_unavailable: "the audit log could not be written",
   store_unavailable: "the store could not be read",
   keeper_stopping: "keeper was stopping",
