@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"net/url"
@@ -44,6 +45,22 @@ var shellExamples = map[string]string{
 	"zsh":        "  keeper completion zsh > \"${fpath[1]}/_keeper\"",
 	"fish":       "  keeper completion fish > ~/.config/fish/completions/keeper.fish",
 	"powershell": "  keeper completion powershell >> $PROFILE",
+}
+
+// completeBash prints the library's script, which takes names with @ in them, at which
+// bash breaks words, as it does those with = and :.
+func completeBash(cmd *cobra.Command, _ []string) error {
+	bare, err := cmd.Flags().GetBool("no-descriptions")
+	if err != nil {
+		return err
+	}
+	var script bytes.Buffer
+	if err := cmd.Root().GenBashCompletionV2(&script, !bare); err != nil {
+		return err
+	}
+	const handled = `__keeper_handle_special_char "$cur" `
+	_, err = strings.NewReplacer("_init_completion -n =: ", "_init_completion -n =:@ ", handled+"=", handled+"=\n    "+handled+"@").WriteString(cmd.OutOrStdout(), script.String())
+	return err
 }
 
 // namer tells what a word can be: a value, and behind a tab what it is. What it cannot

@@ -67,6 +67,9 @@ func strictBuiltins(root *cobra.Command) {
 			cmd.Short, cmd.Long, cmd.Example = completionShort, completionLong, completionExample
 			for _, shell := range cmd.Commands() {
 				shell.Example = shellExamples[shell.Name()]
+				if shell.Name() == "bash" {
+					shell.RunE = completeBash
+				}
 			}
 		case "help":
 			cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
