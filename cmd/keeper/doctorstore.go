@@ -43,6 +43,11 @@ func (d *doctor) checkStore(ctx context.Context) {
 		return
 	}
 	defer db.Close()
+	schema, err := sqlite.Schema(ctx, d.data)
+	if err != nil {
+		d.unopened(err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, pagesPatience)
 	defer cancel()
 	switch err := db.CheckPages(ctx); {
@@ -51,7 +56,7 @@ func (d *doctor) checkStore(ctx context.Context) {
 	case err != nil:
 		d.unopened(err)
 	default:
-		d.ok("the database in %s opens, has this keeper's schema, and is whole", d.data)
+		d.ok("the database in %s opens, is whole, and has schema %d, the newest that this keeper knows", d.data, schema.Version)
 	}
 }
 

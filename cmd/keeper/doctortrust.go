@@ -67,10 +67,15 @@ func (d *doctor) checkTrust(ctx context.Context) {
 		d.note("keeper's authority is not known here, since no keeper answers and %s is not there", filepath.Join(d.data, "ca.pem"))
 		return
 	}
+	var strangers []string
 	for _, t := range trusters {
-		if d.findProgram(t.program, "") != "" {
-			d.checkTruster(ctx, t, authority)
+		if d.findProgram(t.program, "") != "" && !d.checkTruster(ctx, t, authority) {
+			strangers = append(strangers, t.title)
 		}
+	}
+	if len(strangers) > 0 {
+		d.add(stateNote, "keeper's authority is not known to "+strings.Join(strangers, ", ")+"; it has to be where keeper is their proxy, which keeper run sees to",
+			"", d.own("run")+` -- "$SHELL"`)
 	}
 }
 
@@ -96,17 +101,18 @@ func (d *doctor) authority(ctx context.Context) *x509.Certificate {
 	return cert
 }
 
-func (d *doctor) checkTruster(ctx context.Context, t truster, authority *x509.Certificate) {
+// checkTruster is false where the tool does not know the authority, and need not.
+func (d *doctor) checkTruster(ctx context.Context, t truster, authority *x509.Certificate) bool {
 	files, how := t.files(ctx, d)
 	if t.title == "Python's requests" && len(files) == 0 {
-		return // it is not installed
+		return true // it is not installed
 	}
 	unread := ""
 	for _, file := range files {
 		switch held, err := holdsCertificate(file, authority); {
 		case held:
 			d.ok("%s trusts keeper's authority, by %s", t.title, how)
-			return
+			return true
 		case err != nil && slices.Contains(systemRoots, file) && errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			unread = file
@@ -114,14 +120,13 @@ func (d *doctor) checkTruster(ctx context.Context, t truster, authority *x509.Ce
 	}
 	if unread != "" && how != "" && how != "its own bundle" {
 		d.problem(t.title+" is told by "+how+" to trust "+unread+", which cannot be read", "It refuses every connection by TLS, or trusts less than you meant.", strings.Replace("unset NAME", "NAME", firstOf(d.setOf(t.variables), how), 1))
-		return
+		return true
 	}
-	what := t.title + " does not know keeper's authority"
 	if !d.proxied() {
-		d.add(stateNote, what+"; it has to where keeper is its proxy, which keeper run sees to", "", d.trustMend(t.mend))
-		return
+		return false
 	}
-	d.problem(what+", and the environment makes keeper its proxy", "Each of its calls fails with an error about certificates.", d.trustMend(t.mend))
+	d.problem(t.title+" does not know keeper's authority, and the environment makes keeper its proxy", "Each of its calls fails with an error about certificates.", d.trustMend(t.mend))
+	return true
 }
 
 // files are what the tool trusts, and what says so.
