@@ -13,8 +13,8 @@ func newReload(a *app) *cobra.Command {
 		Long: `Have the keeper that runs read its configuration again, as SIGHUP does. What it says
 is in force for new calls at once; calls and streams under way go on as they began.
 Where anything in it is wrong, nothing changes. What keeper cannot change while it
-runs is named, and waits for a start: addresses to listen on, the data folder, keeper
-as a proxy, secrets' sources, witnesses, checkpoints and the format of the log.`,
+runs is named with the reason, and waits for a start: addresses to listen on, whether
+TLS is spoken, the data folder, and where the vault's key comes from.`,
 		Example: "  keeper reload\n  keeper reload --json",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
