@@ -40,7 +40,6 @@ type verified struct {
 	jti       string
 	scopes    scope.Set
 	expiresAt time.Time
-	stands    func() bool // whether the rule that let it in is in force
 }
 
 // Valid reports whether c says who is calling.
