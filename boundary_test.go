@@ -82,7 +82,7 @@ var exposers = []string{
 	"internal/vault/auditkey.go",
 	"internal/vault/authority.go",
 	"internal/vault/certificate.go",
-	"internal/vault/environment.go",
+	"internal/vault/imports.go",
 	"internal/vault/fingerprint.go",
 	"internal/vault/hmac.go",
 	"internal/vault/index.go",

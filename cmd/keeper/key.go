@@ -14,7 +14,8 @@ func newKey(a *app) *cobra.Command {
 	return group("key", "Show and rotate keeper's own keys", "  keeper key ls\n  keeper key rotate signing",
 		newKeyList(a),
 		group("rotate", "Put a new key in the place of one of keeper's own", "  keeper key rotate signing\n  keeper key rotate vault",
-			newKeyRotateSigning(a), newKeyRotateVault(a), newKeyRotateCA(a), newKeyRotateAudit(a), newKeyRotateAdmin(a)))
+			newKeyRotateSigning(a), newKeyRotateVault(a), newKeyRotateCA(a), newKeyRotateAudit(a), newKeyRotateAdmin(a),
+			newKeyRotateFingerprint(a), newKeyRotateImport(a)))
 }
 
 // keyInfo is a key as keeper's routes show it.
@@ -99,6 +100,33 @@ with. Give it to witnesses at a URL, which take no heads by it until then.`,
 		Example: "  keeper key rotate audit && keeper audit key > audit.pub",
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateSaying(cmd, "audit") },
+	}
+}
+
+func newKeyRotateFingerprint(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "fingerprint",
+		Short: "Name the scanner's findings by another key",
+		Long: `Name the scanner's findings by another key: the same value has another fingerprint
+from now on. Values that an exception lets pass still do. An exception is listed by
+the new fingerprint once its value is met again, since keeper does not hold it; the
+last key stays until each is, or has ended, and is destroyed then.`,
+		Example: "  keeper key rotate fingerprint",
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateSaying(cmd, "fingerprint") },
+	}
+}
+
+func newKeyRotateImport(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "import",
+		Short: "Know imports from the environment by another key",
+		Long: `Know imports from the environment (KEEPER_SECRET_…) by another key. What the vault
+holds of them is digested anew at once. The last key stays while a digest is of a
+value that the vault holds no more, and is destroyed then.`,
+		Example: "  keeper key rotate import",
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateSaying(cmd, "import") },
 	}
 }
 

@@ -51,7 +51,9 @@ func (b *bench) story() {
 	b.want(200, call{method: post, path: root + "/keys/rotate", body: `{"purpose":"audit"}`})
 	b.audit()
 	b.exchange()
-	b.want(200, call{method: post, path: root + "/keys/rotate", body: `{"purpose":"vault"}`})
+	for _, purpose := range []string{"vault", "fingerprint", "import"} {
+		b.want(200, call{method: post, path: root + "/keys/rotate", body: fmt.Sprintf(`{"purpose":%q}`, purpose)})
+	}
 	b.want(400, call{method: post, path: root + "/keys/rotate", body: `{"purpose":"other"}`, wrong: true})
 	b.want(200, call{method: post, path: root + "/reload"})
 	b.want(200, call{method: post, path: root + "/backup", body: fmt.Sprintf(`{"passphrase":%q}`, rand.Text())})

@@ -108,6 +108,9 @@ type Config struct {
 	Keys            func(ctx context.Context) ([]Key, error)
 	RotateAuthority func(ctx context.Context) (issues bool, err error)
 	RotateAdmin     func(ctx context.Context) (until time.Time, err error)
+	// RotateFingerprints has findings named by another key; waits says that values which
+	// pass are still listed by the last one.
+	RotateFingerprints func(ctx context.Context) (waits bool, err error)
 	// Proxy says that keeper is one.
 	Proxy bool
 	// VaultKeyFile is the file that holds the vault's key; empty where the key
@@ -211,7 +214,7 @@ func New(c Config) (*API, error) {
 		others:     c.Others,
 		docs:       c.Docs,
 		authority:  c.Authority,
-		keys:       ownKeys{c.Keys, c.RotateAuthority, c.RotateAdmin},
+		keys:       ownKeys{c.Keys, c.RotateAuthority, c.RotateAdmin, c.RotateFingerprints},
 		proxy:      c.Proxy,
 		keyFile:    c.VaultKeyFile,
 		origins:    allowed,

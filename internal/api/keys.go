@@ -23,6 +23,8 @@ type ownKeys struct {
 	list            func(ctx context.Context) ([]Key, error)
 	rotateAuthority func(ctx context.Context) (issues bool, err error)
 	rotateAdmin     func(ctx context.Context) (until time.Time, err error)
+
+	rotateFingerprints func(ctx context.Context) (waits bool, err error)
 }
 
 type keysBody struct {
@@ -72,9 +74,34 @@ func (s *surface) rotateAudit(ctx context.Context) (*output[done], error) {
 	return said(fmt.Sprintf("The audit log is signed by another key, %s. Note it beside the last one, by which what was signed before is verified, and give it to the witnesses.", s.audit.PublicKey()))
 }
 
+func (s *surface) rotateFingerprints(ctx context.Context) (*output[done], error) {
+	if s.keys.rotateFingerprints == nil {
+		return nil, errNoRoute
+	}
+	waits, err := s.keys.rotateFingerprints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if waits {
+		return said("Findings have other fingerprints from now on. Values that pass still do, and are listed by the new ones as they are met; until then the last key stays.")
+	}
+	return said("Findings have other fingerprints from now on; the last key is destroyed.")
+}
+
+func (s *surface) rotateImports(ctx context.Context) (*output[done], error) {
+	settled, err := s.vault.RotateImports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !settled {
+		return said("Imports are known by another key from now on. Some were of values that the vault holds no more; the last key stays until keeper is started with those, or with others in their place.")
+	}
+	return said("Imports are known by another key from now on; the last one is destroyed.")
+}
+
 type rotateKeyInput struct {
 	Body struct {
-		Purpose     string        `json:"purpose" enum:"signing,vault,ca,admin,audit"`
+		Purpose     string        `json:"purpose" enum:"signing,vault,ca,admin,audit,fingerprint,import"`
 		NewVaultKey *secret.Value `json:"newVaultKey,omitempty" doc:"A passphrase, or base64: and 32 bytes; absent: a new key is made in the key file"`
 	} `nameHint:"RotateKeyRequest"`
 }
@@ -90,6 +117,10 @@ func (s *surface) rotateKey(ctx context.Context, in *rotateKeyInput) (*output[do
 		return s.rotateAdmin(ctx)
 	case "audit":
 		return s.rotateAudit(ctx)
+	case "fingerprint":
+		return s.rotateFingerprints(ctx)
+	case "import":
+		return s.rotateImports(ctx)
 	case "signing":
 		if err := s.auth.RotateSigning(ctx, callOf(ctx).claims); err != nil {
 			return nil, err

@@ -148,6 +148,8 @@ type ExceptionCreated struct {
 	Rule        string `json:"rule"`
 	Reason      string `json:"reason"`
 	ExpiresAt   string `json:"expiresAt"` // RFC 3339, UTC
+	// Replaces is the fingerprint that the same value was listed by, under an earlier key.
+	Replaces string `json:"replaces,omitempty"`
 }
 
 func (e ExceptionCreated) describe() facts {
@@ -298,7 +300,7 @@ type TokenRevoked struct {
 func (e TokenRevoked) describe() facts { return facts{"token.revoked", e.Agent, "", RiskWarning} }
 
 // KeyRotated is the rotation of one of keeper's own keys but the log's, which is
-// [KeySucceeded]: Purpose is "signing", "vault", "ca" or "admin". Stage is "announced" where the key that is named is trusted
+// [KeySucceeded]: Purpose is "signing", "vault", "ca", "admin", "fingerprint" or "import". Stage is "announced" where the key that is named is trusted
 // from now on and does not sign yet.
 type KeyRotated struct {
 	Purpose string `json:"purpose"`

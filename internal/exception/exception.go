@@ -7,7 +7,6 @@ package exception
 
 import (
 	"context"
-	"crypto/hmac"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,10 +34,13 @@ type Store interface {
 type Key interface {
 	// Fingerprint names value under the rule that found it.
 	Fingerprint(rule string, value []byte) string
+	// Before are the fingerprints that value had under earlier keys; nil: there are none.
+	Before(rule string, value []byte) []string
 	// Made reports whether a fingerprint is one of that rule.
 	Made(rule, fingerprint string) bool
-	// Seal is a keyed code over the fields.
+	// Seal is a keyed code over the fields, and Sealed says whether code is one.
 	Seal(fields ...string) []byte
+	Sealed(code []byte, fields ...string) bool
 }
 
 // Recorder makes an event durable before it returns. *audit.Log is one.
@@ -88,6 +90,11 @@ type List struct {
 
 	mu  sync.Mutex                      // held through each change
 	all atomic.Pointer[map[string]held] // by fingerprint; a change makes another map
+
+	// met are fingerprints of values that are listed by one of an earlier key, and that
+	// one: they pass, and wait to be listed by the new one.
+	met  sync.Map
+	wake chan struct{} // holds a value where there are any
 }
 
 // held is a row and whether keeper wrote it.
@@ -101,7 +108,7 @@ func Open(ctx context.Context, c Config) (*List, error) {
 	if c.Store == nil || c.Key == nil || c.Log == nil {
 		return nil, errors.New("opening the list of exceptions: no store, no key or no log")
 	}
-	l := &List{rows: c.Store, key: c.Key, log: c.Log, now: c.Now, logger: c.Logger}
+	l := &List{rows: c.Store, key: c.Key, log: c.Log, now: c.Now, logger: c.Logger, wake: make(chan struct{}, 1)}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -121,7 +128,7 @@ func (l *List) load(ctx context.Context) error {
 	}
 	all := make(map[string]held, len(rows))
 	for _, row := range rows {
-		valid := hmac.Equal(row.Seal, l.seal(row))
+		valid := l.key.Sealed(row.Seal, sealed(row)...)
 		if !valid {
 			l.logger.WarnContext(ctx, "exception was edited in the store and lets nothing pass", "fingerprint", row.Fingerprint)
 		}
@@ -134,15 +141,21 @@ func (l *List) load(ctx context.Context) error {
 // stamp is a time in the resolution that every database keeps.
 func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
-// seal covers every column.
-func (l *List) seal(row store.Exception) []byte {
+// sealed is what a seal is over: every column.
+func sealed(row store.Exception) []string {
 	millis := func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
-	return l.key.Seal(row.Fingerprint, row.Rule, row.Reason, row.CreatedBy, millis(row.CreatedAt), millis(row.ExpiresAt))
+	return []string{row.Fingerprint, row.Rule, row.Reason, row.CreatedBy, millis(row.CreatedAt), millis(row.ExpiresAt)}
 }
 
 // Fingerprint names value under the rule that found it. It keeps no reference to
 // value.
-func (l *List) Fingerprint(rule string, value []byte) string { return l.key.Fingerprint(rule, value) }
+func (l *List) Fingerprint(rule string, value []byte) string {
+	fingerprint := l.key.Fingerprint(rule, value)
+	if before := l.key.Before(rule, value); before != nil {
+		l.meet(fingerprint, before)
+	}
+	return fingerprint
+}
 
 // snapshot is the list as it stands, which nobody changes; nil before it was
 // loaded.
@@ -155,7 +168,11 @@ func (l *List) snapshot() map[string]held {
 
 // Exempt says whether what the fingerprint names passes now.
 func (l *List) Exempt(fingerprint string) bool {
-	h, listed := l.snapshot()[fingerprint]
+	all := l.snapshot()
+	h, listed := all[fingerprint]
+	if before, met := l.met.Load(fingerprint); !listed && met {
+		h, listed = all[before.(string)]
+	}
 	return listed && h.state(l.now()) == Active
 }
 
@@ -210,7 +227,7 @@ func (l *List) Allow(ctx context.Context, r Request) (Exception, error) {
 		Fingerprint: r.Fingerprint, Rule: r.Rule, Reason: r.Reason, CreatedBy: audit.OriginOf(ctx).By,
 		CreatedAt: now, ExpiresAt: r.ExpiresAt,
 	}
-	row.Seal = l.seal(row)
+	row.Seal = l.key.Seal(sealed(row)...)
 	err := l.log.Record(ctx, audit.ExceptionCreated{
 		Fingerprint: row.Fingerprint, Rule: row.Rule, Reason: row.Reason, ExpiresAt: row.ExpiresAt.Format(time.RFC3339),
 	})
@@ -233,6 +250,10 @@ func (l *List) Disallow(ctx context.Context, fingerprint string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, listed := l.snapshot()[fingerprint]
+	if before, met := l.met.LoadAndDelete(fingerprint); !listed && met { // it is listed by what it was before
+		fingerprint = before.(string)
+		h, listed = l.snapshot()[fingerprint]
+	}
 	if !listed {
 		return fmt.Errorf("removing an exception: %w", store.ErrNotFound)
 	}

@@ -38,7 +38,7 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Mend }
 func (r Request) check(key Key, now time.Time) error {
 	switch {
 	case !key.Made(r.Rule, r.Fingerprint):
-		return &FieldError{"fingerprint", "it is none that this keeper gave to a finding of that rule; copy both from the same finding in the audit log"}
+		return &FieldError{"fingerprint", "it is none that this keeper gave to a finding of that rule; copy both from the same finding in the audit log, of after the last rotation of its key"}
 	case strings.TrimSpace(r.Reason) == "":
 		return &FieldError{"reason", "it must say why the value may pass"}
 	case len(r.Reason) > MaxReasonBytes:

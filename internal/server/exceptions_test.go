@@ -181,3 +181,26 @@ func TestFingerprintIsNotForAgents(t *testing.T) {
 		}
 	}
 }
+
+func TestAnExceptionOutlivesARotationOfTheKeyThatNamesIt(t *testing.T) {
+	a := newAlarm(t)
+	found := a.call("before", false)
+	in := map[string]any{"fingerprint": found["fingerprint"], "rule": found["rule"], "reason": "a sample", "ttlHours": 1}
+	if status, body := a.Admin(t, http.MethodPost, "/scan/exceptions", in); status != http.StatusOK {
+		t.Fatalf("allowing: got %d %v", status, body)
+	}
+	a.call("allowed", true)
+	rotate(t, a.Keeper, "fingerprint")
+	now := a.call("after a rotation", true)["fingerprint"]
+	if now == found["fingerprint"] {
+		t.Error("the finding has the fingerprint of before")
+	}
+	if moved := a.AwaitAudit(t, "event=exception.created", 2); moved[1].Details["replaces"] != found["fingerprint"] || moved[1].Details["fingerprint"] != now {
+		t.Errorf("got %v, want that the value is listed by its new fingerprint", moved[1].Details)
+	}
+	rotate(t, a.Keeper, "fingerprint")
+	a.Restart(t)
+	a.call("after another, and a restart", true)
+	a.Stop(t)
+	isSound(t, a.DataDir())
+}

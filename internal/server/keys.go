@@ -60,6 +60,28 @@ func (s *Server) rotateAuthority(ctx context.Context) (issues bool, err error) {
 	return issues, s.showAuthority(context.WithoutCancel(ctx), s.now())
 }
 
+// rotateFingerprints has findings named by another key. waits says that values which pass
+// are still listed by the last one.
+func (s *Server) rotateFingerprints(ctx context.Context) (waits bool, err error) {
+	err = s.exceptions.Rotate(ctx, func(reseal func() error) error {
+		return s.vault.RotateFingerprints(ctx, s.prints, reseal)
+	})
+	if err != nil {
+		return false, err
+	}
+	return s.retireFingerprints(ctx), nil
+}
+
+// retireFingerprints destroys the keys of fingerprints that no value which passes is
+// listed by any more.
+func (s *Server) retireFingerprints(ctx context.Context) (waits bool) {
+	waits, err := s.exceptions.Settle(func() error { return s.vault.RetireFingerprints(ctx, s.prints) })
+	if err != nil {
+		s.config.Logger.ErrorContext(ctx, "the last key of fingerprints is not destroyed yet; the next start does that", "error", err)
+	}
+	return waits || err != nil
+}
+
 // rotateAdmin makes a new admin token in its file. The one of before is good for a while.
 func (s *Server) rotateAdmin(ctx context.Context) (until time.Time, err error) {
 	if !s.reloading.TryLock() {

@@ -51,7 +51,7 @@ func TestEveryRotationUnderLoadFailsNoCall(t *testing.T) {
 	token := k.Token(t, "worker", "openai:chat")
 	stop := underLoad(t, k, token)
 	for range 3 {
-		for _, purpose := range []string{"signing", "vault", "ca", "audit"} {
+		for _, purpose := range []string{"signing", "vault", "ca", "audit", "fingerprint", "import"} {
 			rotate(t, k, purpose)
 		}
 	}
@@ -65,7 +65,7 @@ func TestEveryRotationUnderLoadFailsNoCall(t *testing.T) {
 		one := key.(map[string]any)
 		states[one["purpose"].(string)+" "+one["state"].(string)]++
 	}
-	for state, want := range map[string]int{"ca current": 1, "ca next": 1, "ca previous": 1, "signing current": 1, "signing next": 1, "audit current": 1, "audit retired": 3, "vault current": 1} {
+	for state, want := range map[string]int{"ca current": 1, "ca next": 1, "ca previous": 1, "signing current": 1, "signing next": 1, "audit current": 1, "audit retired": 3, "fingerprint current": 1, "fingerprint retired": 3, "import current": 1, "import retired": 3, "vault current": 1} {
 		if states[state] != want {
 			t.Errorf("keys that are %s: got %d of %v, want %d", state, states[state], states, want)
 		}

@@ -50,6 +50,7 @@ type Server struct {
 	vault      *vault.Vault
 	ca         atomic.Pointer[ca.Authority]
 	exceptions *exception.List
+	prints     *vault.Fingerprints
 	auth       *auth.Authority
 	failures   *auth.Failures
 	quotas     *quota.Book
@@ -234,8 +235,15 @@ func (s *Server) openExceptions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.prints = key
 	s.exceptions, err = exception.Open(ctx, exception.Config{Store: s.rows, Key: key, Log: s.log, Logger: s.config.Logger})
-	return err
+	if err != nil {
+		return err
+	}
+	s.inBackground(func(ctx context.Context) {
+		s.exceptions.Watch(ctx, func() { s.retireFingerprints(ctx) })
+	})
+	return nil
 }
 
 func (c Config) vaultKey() (vault.KeySource, error) {

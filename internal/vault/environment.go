@@ -3,7 +3,6 @@ package vault
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,14 +10,9 @@ import (
 
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/secret"
-	"github.com/superinstance/keeper/internal/store"
 )
 
-const (
-	importPrefix  = "KEEPER_SECRET_"
-	purposeImport = "import"
-	domainImport  = "keeper/vault/v1/import"
-)
+const importPrefix = "KEEPER_SECRET_"
 
 // importRule is one variable of the environment and the secret it is for.
 type importRule struct {
@@ -57,7 +51,7 @@ func (v *Vault) ImportEnv(ctx context.Context, environ []string, providerNames [
 			imported = append(imported, rule.name)
 		}
 	}
-	return imported, err
+	return imported, errors.Join(err, v.retireImports(ctx, memory))
 }
 
 // importRules reads environ; the rules are sorted by name.
@@ -107,42 +101,16 @@ func splitName(rest string, providerNames []string) (provider, label string) {
 	return provider, label
 }
 
-// imports is what was imported before: keyed hashes by the variable's name.
-type imports struct {
-	key     secret.Value
-	digests map[string][]byte
-}
-
-// digest is keyed, so that the store does not tell whether a guess is right, and
-// bound to the name.
-func (m *imports) digest(rule importRule) []byte {
-	mac := hmac.New(sha256.New, m.key.Expose())
-	mac.Write(newBinding(domainImport).text(rule.name).bytes(rule.value.Expose()))
-	return mac.Sum(nil)
-}
-
-func (v *Vault) openImports(ctx context.Context) (*imports, error) {
-	key, err := v.hashKey(ctx, purposeImport, "imp_")
-	if err != nil {
-		return nil, err
-	}
-	rows, err := v.rows.Imports(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("loading what was imported before: %w", err)
-	}
-	m := &imports{key: key, digests: map[string][]byte{}}
-	for _, row := range rows {
-		m.digests[row.Name] = row.Digest
-	}
-	return m, nil
-}
-
 // importOne sets one secret, and then remembers that it did: stopped between
 // the two, it finds the value in place and only remembers.
 func (v *Vault) importOne(ctx context.Context, m *imports, rule importRule) (changed bool, err error) {
-	digest := m.digest(rule)
-	if hmac.Equal(digest, m.digests[rule.name]) {
+	before := m.digests[rule.name]
+	digest := m.current.digest(rule.name, rule.value)
+	if hmac.Equal(digest, before) {
 		return false, nil
+	}
+	if m.is(before, rule.name, rule.value) {
+		return false, v.putImport(ctx, m, rule.name, digest)
 	}
 	request, err := SetRequest{Provider: rule.provider, Label: rule.label, Value: rule.value, Source: "env:" + rule.name}.normal()
 	if err != nil {
@@ -164,8 +132,5 @@ func (v *Vault) importOne(ctx context.Context, m *imports, rule importRule) (cha
 		}
 		changed = true
 	}
-	if err := v.rows.PutImport(context.WithoutCancel(ctx), store.Import{Name: rule.name, Digest: digest}); err != nil {
-		return changed, fmt.Errorf("remembering what was imported: %w", err)
-	}
-	return changed, nil
+	return changed, v.putImport(ctx, m, rule.name, digest)
 }

@@ -114,7 +114,7 @@ const lines = {
   "vault.refused": (d) => `${d.label}, version ${d.version}: ${d.reason}`,
   "session.started": (d) => `to the dashboard, ${d.how === "link" ? "with a link" : `by ${d.how}`}`,
   "session.ended": (d) => (d.of ? `that of ${d.of}, from elsewhere` : d.reason),
-  "exception.created": (d) => `${d.rule}: ${d.reason}`,
+  "exception.created": (d) => (d.replaces ? `${d.rule}: listed by its new fingerprint` : `${d.rule}: ${d.reason}`),
   "exception.removed": (d) => d.rule,
   "state.changed": (d) => objects(d.objects),
   "state.accepted": (d) => objects(d.objects),
