@@ -256,3 +256,54 @@ func TestMaskHidesWhatCouldBeASecret(t *testing.T) {
 		}
 	}
 }
+
+func TestCallsEndWithTheArrangementThatTheyBeganWith(t *testing.T) {
+	d := openDesk(t)
+	first, second := newValue(), newValue()
+	place := func(source string) (*vault.Arrangement, *vault.External) {
+		a := d.Arrange(nil)
+		e, err := a.Expect(vault.ExternalRequest{Provider: "openai", Source: source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, e
+	}
+	begin := func(a *vault.Arrangement) {
+		if _, err := a.Begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, e := place("file:one")
+	begin(before)
+	hold(t, e, first)
+	g := d.grant(t, "a", "openai")
+	chosen := d.receipt(t, g)
+
+	after, next := place("file:two")
+	if hold(t, next, second); len(matches(d, second)) != 0 || d.List()[0].Source != "file:one" {
+		t.Error("a value that waits: got it in use, want the one of before")
+	}
+	begin(after)
+	if ref, err := before.Choose(ctx, g); err != nil || ref.SecretID() != chosen.Ref().SecretID() {
+		t.Errorf("a call of before chooses: got %v, %v; want what it chose", ref, err)
+	}
+	for want, r := range map[string]audit.Receipt{first: chosen, second: d.receipt(t, g)} {
+		if got, err := d.Inject(ctx, r, request(g, "/")); err != nil || got.Header.Get("Authorization") != "Bearer "+want {
+			t.Errorf("injected: got another value than was chosen, or %v", err)
+		}
+	}
+	if len(matches(d, first)) != 1 || len(matches(d, second)) != 1 {
+		t.Error("matched: got one value alone, want both")
+	}
+
+	begin(d.Arrange(nil))
+	if _, err := d.Choose(ctx, g); !errors.Is(err, policy.ErrNoCredential) {
+		t.Errorf("without the place: got %v, want no credential", err)
+	}
+	if ref, err := after.Choose(ctx, g); err != nil || ref.Label() != "default" {
+		t.Errorf("a call of before chooses: got %v, %v; want what served it", ref, err)
+	}
+	if _, err := d.Set(ctx, vault.SetRequest{Provider: "openai", Value: secret.New([]byte(newValue()))}); err != nil || len(d.List()) != 1 {
+		t.Errorf("Set of the name: got %v and %d secrets, want one that is stored", err, len(d.List()))
+	}
+}
