@@ -17,6 +17,7 @@ import (
 
 type restoreFlags struct {
 	verify         bool
+	revokeTokens   bool
 	identities     []string
 	passphrase     bool
 	passphraseFile string
@@ -39,7 +40,8 @@ a restore that is broken off leaves no folder that keeper would start on.
 --verify checks and writes nothing anywhere.
 
 A restore puts the past back: what was revoked, rotated or deleted after the
-backup was made is as it was. The keeper that starts next says store.restored in
+backup was made is as it was. With --revoke-tokens no token of then is good; agents
+get others by their secrets. The keeper that starts next says store.restored in
 its log; a witness that has seen more of the log refuses it.`,
 		Example: "  keeper restore keeper.age --verify -i key.txt\n  keeper restore keeper.age -i key.txt --data /var/lib/keeper\n" +
 			"  keeper restore keeper.age --passphrase --vault-key-file vault.key --audit-key audit.pub",
@@ -48,6 +50,7 @@ its log; a witness that has seen more of the log refuses it.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&f.verify, "verify", false, "check the backup and write nothing")
+	flags.BoolVar(&f.revokeTokens, "revoke-tokens", false, "let no token of the backup be good, of which some may have been revoked since")
 	flags.StringArrayVarP(&f.identities, "identity", "i", nil, "`FILE` of the identity to decrypt with: age's, or an SSH key; may be given again")
 	flags.BoolVarP(&f.passphrase, "passphrase", "p", false, "decrypt with a passphrase, typed at a prompt")
 	flags.StringVar(&f.passphraseFile, "passphrase-file", "", "decrypt with the passphrase in this `FILE`, - for standard input")
@@ -98,15 +101,15 @@ func (a *app) restore(ctx context.Context, file string, f restoreFlags) error {
 	if f.verify {
 		return a.verifiedBackup(file, b, report)
 	}
-	return a.restoreTo(ctx, b, report, shown)
+	return a.restoreTo(ctx, b, f.revokeTokens, report, shown)
 }
 
-func (a *app) restoreTo(ctx context.Context, b *backup.Backup, report server.BackupReport, shown *shownBytes) error {
+func (a *app) restoreTo(ctx context.Context, b *backup.Backup, revokeTokens bool, report server.BackupReport, shown *shownBytes) error {
 	dir := firstOf(a.dataFlag, a.env["KEEPER_DATA"], a.stateFolder())
 	if dir == "" {
 		return usagef("no data folder is named; give one with --data or KEEPER_DATA")
 	}
-	err := server.RestoreBackup(ctx, b, dir, shown.of)
+	err := server.RestoreBackup(ctx, b, dir, revokeTokens, shown.of)
 	shown.end()
 	switch {
 	case ctx.Err() != nil:

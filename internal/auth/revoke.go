@@ -107,6 +107,21 @@ func (a *Authority) kill(ctx context.Context, row store.Token) error {
 	return nil
 }
 
+// RevokeTokens ends every token that there is, as the operator asks for who restores a
+// backup. Agents get others by their secrets.
+func (a *Authority) RevokeTokens(ctx context.Context) error {
+	alive, err := a.store.Tokens(ctx, store.TokenFilter{At: a.now()})
+	for _, row := range alive {
+		if err == nil {
+			err = a.kill(ctx, row)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("revoking all tokens: %w", err)
+	}
+	return nil
+}
+
 // RevokeAgent makes an agent's status store.Revoked and ends every token it
 // has; before it returns, Verify refuses them, and calls in flight are cut. To
 // revoke a revoked agent again does nothing. The caller needs keeper:write,

@@ -57,7 +57,7 @@ func TestRestoreThatIsBrokenOffLeavesNothing(t *testing.T) {
 	b := made(t, backup.Text(backup.Database, bytes.Repeat([]byte("x"), 1<<20)), backup.Text(backup.VaultKeyFile, []byte("k")))
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
-	err := backup.Restore(ctx, b, dir, madeAt, func(done, total int64) {
+	err := backup.Restore(ctx, b, dir, backup.Mark{RestoredAt: madeAt}, func(done, total int64) {
 		if done > total/2 {
 			cancel()
 		}
@@ -68,7 +68,7 @@ func TestRestoreThatIsBrokenOffLeavesNothing(t *testing.T) {
 	if left := names(t, dir); len(left) > 0 {
 		t.Errorf("left behind: got %v, want nothing", left)
 	}
-	if err := backup.Restore(t.Context(), b, dir, madeAt, nil); err != nil {
+	if err := backup.Restore(t.Context(), b, dir, backup.Mark{RestoredAt: madeAt}, nil); err != nil {
 		t.Errorf("once more: got %v, want none", err)
 	}
 }
@@ -80,7 +80,7 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("old"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := backup.Restore(t.Context(), b, dir, madeAt, nil); !errors.Is(err, backup.ErrNotEmpty) {
+		if err := backup.Restore(t.Context(), b, dir, backup.Mark{RestoredAt: madeAt}, nil); !errors.Is(err, backup.ErrNotEmpty) {
 			t.Errorf("beside %s: got %v, want %v", name, err, backup.ErrNotEmpty)
 		}
 		if text, _ := os.ReadFile(filepath.Join(dir, name)); string(text) != "old" || len(names(t, dir)) != 1 {
@@ -102,7 +102,7 @@ func TestRestoreBeginsAnewWhereOneWasKilled(t *testing.T) {
 	if !backup.Unfinished(dir) {
 		t.Error("the folder is not taken for one of a restore that was broken off")
 	}
-	if err := backup.Restore(t.Context(), b, dir, madeAt, nil); err != nil {
+	if err := backup.Restore(t.Context(), b, dir, backup.Mark{RestoredAt: madeAt}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if text, _ := os.ReadFile(filepath.Join(dir, backup.VaultKeyFile)); string(text) != "key" || backup.Unfinished(dir) {

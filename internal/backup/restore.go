@@ -24,6 +24,8 @@ type Mark struct {
 	BackupAt   time.Time `json:"backupAt"`
 	Entries    int64     `json:"entries"` // of the audit log that the backup's head is over
 	RestoredAt time.Time `json:"restoredAt"`
+	// RevokeTokens has all tokens revoked before any call is served.
+	RevokeTokens bool `json:"revokeTokens,omitempty"`
 }
 
 // ErrNotEmpty says that the folder holds something: nothing is overwritten.
@@ -33,8 +35,9 @@ var ErrNotEmpty = errors.New("the folder is not empty")
 // names, the folder of the keeper of which b is the backup. All files are written and
 // on the disk, and as their sums say, before the first is put in its place, and the
 // database is the last: a folder without it is no keeper's. One that was broken off
-// begins anew. The error wraps ErrNotEmpty, or ErrDamaged.
-func Restore(ctx context.Context, b *Backup, dir string, now time.Time, progress Progress, besides ...string) error {
+// begins anew. Told is what is to be told by the keeper that starts next; what it says of the
+// backup is filled in. The error wraps ErrNotEmpty, or ErrDamaged.
+func Restore(ctx context.Context, b *Backup, dir string, told Mark, progress Progress, besides ...string) error {
 	if err := clean(dir, besides); err != nil {
 		return err
 	}
@@ -46,7 +49,8 @@ func Restore(ctx context.Context, b *Backup, dir string, now time.Time, progress
 		return create(filepath.Join(stage, filepath.FromSlash(name)))
 	})
 	if err == nil {
-		err = writeMark(filepath.Join(stage, mark), Mark{b.Manifest.CreatedAt, b.Manifest.Log.Entries, now.UTC()})
+		told.BackupAt, told.Entries = b.Manifest.CreatedAt, b.Manifest.Log.Entries
+		err = writeMark(filepath.Join(stage, mark), told)
 	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(stage))

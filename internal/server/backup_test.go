@@ -93,7 +93,7 @@ func TestBackupTakenUnderLoadIsAKeeperThatServes(t *testing.T) {
 			t.Fatalf("checking backup %d: got %+v, %v; want it sound and its secrets opened", n, report, err)
 		}
 		dir := filepath.Join(t.TempDir(), "moved")
-		if err := server.RestoreBackup(t.Context(), b, dir, nil); err != nil {
+		if err := server.RestoreBackup(t.Context(), b, dir, false, nil); err != nil {
 			t.Fatal(err)
 		}
 		serves(t, k, dir, alive, dead)
@@ -147,7 +147,7 @@ func TestBackupThatWasChangedIsRefused(t *testing.T) {
 		b, err := backup.Open(bytes.NewReader(c.file), int64(len(c.file)), []age.Identity{c.id})
 		if err == nil {
 			dir := filepath.Join(t.TempDir(), "x")
-			if err = server.RestoreBackup(t.Context(), b, dir, nil); err == nil {
+			if err = server.RestoreBackup(t.Context(), b, dir, false, nil); err == nil {
 				t.Errorf("%s: restored", name)
 			}
 			if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {

@@ -173,14 +173,15 @@ func (nothingToSay) Record(context.Context, audit.Event) error {
 // RestoreBackup makes the folder dir, which must be empty or not there, that of the
 // keeper of which b is the backup. It is left as it was where an error is returned; the
 // error wraps backup.ErrNotEmpty where dir is not empty, and store.ErrHeld where a
-// keeper runs there.
-func RestoreBackup(ctx context.Context, b *backup.Backup, dir string, progress backup.Progress) (err error) {
+// keeper runs there. With revokeTokens, none of the tokens of before is good any more once
+// a keeper starts there.
+func RestoreBackup(ctx context.Context, b *backup.Backup, dir string, revokeTokens bool, progress backup.Progress) (err error) {
 	release, err := sqlite.Lock(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	return backup.Restore(ctx, b, dir, time.Now(), progress, sqlite.LockName)
+	return backup.Restore(ctx, b, dir, backup.Mark{RestoredAt: time.Now().UTC(), RevokeTokens: revokeTokens}, progress, sqlite.LockName)
 }
 
 // recordRestored says in the log that the folder was restored, where it was.
@@ -194,6 +195,11 @@ func (s *Server) recordRestored(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("recording that the folder was restored: %w", err)
+	}
+	if m.RevokeTokens {
+		if err := s.auth.RevokeTokens(ctx); err != nil {
+			return err
+		}
 	}
 	s.config.Logger.WarnContext(ctx, "started on a restored backup; what was revoked after it was made is valid again", "backupAt", m.BackupAt, "entries", m.Entries)
 	return backup.Told(s.config.DataDir)
