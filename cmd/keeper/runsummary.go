@@ -52,6 +52,9 @@ func (r *running) summarize(ctx context.Context, l *lease, code int) error {
 	}
 	s.Agent, s.ExitCode = l.first().AgentID, code
 	if !r.flags.quiet {
+		if isTerminal(r.err) { // where the command may have left its last line open
+			fmt.Fprintln(r.err)
+		}
 		fmt.Fprintln(r.err, "keeper: "+printable(s.line()))
 		for _, reason := range s.Reasons {
 			fmt.Fprintln(r.err, "keeper:   "+printable(reason))
