@@ -17,7 +17,7 @@ func (p *project) sbom(ctx context.Context, binary, file string) error {
 	return nil
 }
 
-// fromRoot is a path that is relative to the root, as goreleaser names its files.
+// fromRoot is a path that may be relative to the root, whatever folder this runs in.
 func (p *project) fromRoot(path string) string {
 	if filepath.IsAbs(path) {
 		return path
