@@ -199,7 +199,7 @@ func execSQL(t *testing.T, dir, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(dir, "keeper.db"))
 	if err == nil {
-		_, err = db.Exec(statement)
+		_, err = db.Exec("PRAGMA busy_timeout = 30000; " + statement) // a keeper may be writing
 	}
 	if err = errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
