@@ -1,5 +1,5 @@
 // The scanner to try out: a text goes in, what it finds comes out.
-import { html, useEffect, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { api } from "../lib/api.js";
 import { useAction } from "../lib/load.js";
 import { useSession } from "../lib/session.js";
@@ -8,6 +8,7 @@ import { marked } from "../lib/spans.js";
 import { AllowForm } from "../parts/allow.js";
 import { Badge, Button, Card, Copy, Empty, Heading, Note, Problem } from "../parts/ui.js";
 import { Text } from "../parts/text.js";
+import { toastError } from "../parts/toast.js";
 
 const kinds = { high: "bad", medium: "warn", low: "" };
 
@@ -43,7 +44,13 @@ export default function Scanner() {
   const [text, setText] = useState("");
   const [done, setDone] = useState(null); // { text, result }
   const [allowing, setAllowing] = useState(null);
-  const scanning = useAction(async () => setDone({ text, result: await api.post("/scan", { text }) }));
+  const turn = useRef(0); // the last scan that was asked for is the one that shows
+  const scan = async () => {
+    const mine = ++turn.current;
+    const result = await api.post("/scan", { text });
+    if (mine === turn.current) setDone({ text, result });
+  };
+  const scanning = useAction(scan);
   useEffect(() => () => setDone(null), []);
   const submit = (event) => {
     event.preventDefault();
@@ -61,6 +68,6 @@ export default function Scanner() {
       </form>
       <div aria-live="polite">${done ? html`<${Result} result=${done.result} text=${done.text} onAllow=${can("*") ? setAllowing : null} />` : html`<div class="card"><${Empty} title="Nothing scanned yet" level=${2}><p>Findings show here, with their places in the text. <kbd>Ctrl</kbd> <kbd>Enter</kbd> scans.</p><//></div>`}</div>
     </div>
-    ${allowing && html`<${AllowForm} fingerprint=${allowing.fingerprint} rule=${allowing.rule} onClose=${() => setAllowing(null)} onDone=${scanning.run} />`}
+    ${allowing && html`<${AllowForm} fingerprint=${allowing.fingerprint} rule=${allowing.rule} onClose=${() => setAllowing(null)} onDone=${() => scan().catch(toastError)} />`}
   </div>`;
 }
