@@ -27,7 +27,7 @@ function Health({ of }) {
 }
 
 function Agents({ of }) {
-  if (!of) return html`<span class="muted">any in scope</span>`;
+  if (!of) return html`<span class="muted nowrap">any in scope</span>`;
   if (of.length === 0) return html`<${Badge} kind="warn">no agent<//>`;
   return html`<span class="chips">${of.map((id) => html`<span class="chip" key=${id}><${Text} of=${id} /></span>`)}</span>`;
 }
@@ -46,13 +46,16 @@ function Delete({ secret, onClose, onDone }) {
   <//>`;
 }
 
+/** A variable's name, which breaks where it has an underscore. */
+const wrapping = (name) => name.split(/(?<=_)/).map((part, i) => html`<${Text} key=${i} of=${part} /><wbr />`);
+
 const columns = (act) => [
   { name: "Credential", kind: "main", show: (s) => html`<div class="named"><strong><${Text} of=${s.provider} /></strong><span class="muted small"><${Text} of=${s.label} /></span></div>` },
   { name: "Looks like", show: (s) => (s.preview ? html`<code class="nowrap"><${Text} of=${s.preview} /></code>` : null) },
   { name: "Health", show: (s) => html`<${Health} of=${s} />` },
   { name: "For", show: (s) => html`<${Agents} of=${s.allowedAgents} />` },
   { name: "Version", show: (s) => html`<div class="named"><span class="num">${s.version}</span><span class="small muted"><${Time} at=${s.rotatedAt} how="ago" /></span></div>` },
-  { name: "From", show: (s) => html`<${Text} of=${names[s.source] || s.source} />` },
+  { name: "From", show: (s) => html`<span class="small">${wrapping(names[s.source] || s.source)}</span>` },
   act && { name: "Actions", kind: "actions", show: act },
 ].filter(Boolean);
 
