@@ -21,7 +21,7 @@ var waits = map[string]string{
 	"adminAddr":      listens,
 	"providerListen": listens,
 	"data":           "its store is open, and no other keeper may hold it meanwhile",
-	"vaultKey":       "it opened the vault at the start; `keeper key rotate vault` changes the key itself while keeper runs",
+	"vaultKeyFile":   "it opened the vault at the start; `keeper key rotate vault` changes the key itself while keeper runs",
 }
 
 const (

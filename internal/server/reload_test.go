@@ -139,11 +139,11 @@ func TestWhatCannotChangeWaitsAndIsNamed(t *testing.T) {
 	k, s := reloadable(t)
 	at := k.URL()
 	s.change(func(c *server.Config) {
-		c.Addr, c.DataDir = "127.0.0.1:1", t.TempDir()
+		c.Addr, c.DataDir, c.VaultKeyFrom = "127.0.0.1:1", t.TempDir(), "other.key"
 		c.MaxBodyBytes = 10
 	})
 	got, err := k.Server().Reload(t.Context())
-	if err != nil || !slices.Equal(got.Names(), []string{"addr", "data"}) || !slices.Equal(got.Changed, []string{"limits"}) {
+	if err != nil || !slices.Equal(got.Names(), []string{"addr", "data", "vaultKeyFile"}) || !slices.Equal(got.Changed, []string{"limits"}) {
 		t.Fatalf("reload: got %+v, %v; want limits changed and the rest waiting", got, err)
 	}
 	if want := "Waiting for a start: addr, since keeper keeps the sockets that it took at its start: calls wait in them, and it may not be allowed to take others now; data, since its store is open"; !strings.Contains(got.Sentence(), want) {
@@ -157,7 +157,7 @@ func TestWhatCannotChangeWaitsAndIsNamed(t *testing.T) {
 		t.Errorf("call over the new limit: got %d, want 413", got.Status)
 	}
 	again, err := k.Server().Reload(t.Context())
-	if err != nil || len(again.Changed) != 0 || len(again.Waiting) != 2 {
+	if err != nil || len(again.Changed) != 0 || len(again.Waiting) != 3 {
 		t.Errorf("the same again: got %+v, %v; want nothing new", again, err)
 	}
 }

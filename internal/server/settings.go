@@ -42,7 +42,7 @@ func (c Config) settings() map[string]any {
 		"checkpoints": []int64{int64(c.Audit.CheckpointEntries), int64(c.Audit.CheckpointInterval)},
 		"witnesses":   [][]string{c.Audit.WitnessFiles, c.Audit.WitnessURLs},
 		"sinks":       sinks, "retention": c.Audit.Retention,
-		"logLevel": c.LogLevel.String(), "logFormat": c.LogFormat, "data": c.DataDir, "vaultKey": c.VaultKeyFrom,
+		"logLevel": c.LogLevel.String(), "logFormat": c.LogFormat, "data": c.DataDir, "vaultKeyFile": c.VaultKeyFrom,
 		"secrets": c.Secrets, "sources": []any{c.Sources.OpenBao, c.Sources.Exec},
 	}
 }
