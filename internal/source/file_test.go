@@ -82,14 +82,16 @@ func TestLinksAreSwappedAsInKubernetes(t *testing.T) {
 }
 
 func TestFileIsNoticedThoughItsFolderIsMadeLater(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "a", "b")
+	made := t.TempDir()
+	folder := filepath.Join(made, "a", "b")
 	to, _ := watched(t, filepath.Join(folder, "key"))
 	if problem, _, _ := to.standing(); problem != "the file is not there" {
 		t.Errorf("problem: got %q, want that it is not there", problem)
 	}
 	must(t, os.MkdirAll(folder, 0o700))
 	value := newValue()
-	write(t, filepath.Join(folder, "key"), value)
+	write(t, filepath.Join(made, "new"), value)
+	must(t, os.Rename(filepath.Join(made, "new"), filepath.Join(folder, "key")))
 	to.wantHeld(t, "once it is there", value)
 }
 
