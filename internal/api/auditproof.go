@@ -9,16 +9,16 @@ import (
 
 type checkpointBody struct {
 	Checkpoint string `json:"checkpoint" doc:"A signed note (C2SP tlog-checkpoint): origin, size, root hash"`
-	vouching
+	Vouching
 }
 
-// vouching is whose signature it is.
-type vouching struct {
+// Vouching is whose signature it is.
+type Vouching struct {
 	PublicKey   string   `json:"publicKey" doc:"The key that the checkpoint is signed with, as signed notes write it"`
 	Successions []string `json:"successions,omitempty" doc:"Where the key was changed: the heads by which keys took over, the first one first, each signed by the key of before and by the next"`
 }
 
-func (s *surface) vouchFor(checkpoint []byte) (v vouching) {
+func (s *surface) vouchFor(checkpoint []byte) (v Vouching) {
 	key, successions := s.audit.SignedBy(checkpoint)
 	v.PublicKey = key
 	for _, head := range successions {
@@ -46,7 +46,7 @@ type proofBody struct {
 	From       int64    `json:"from,omitempty"`
 	Path       []string `json:"path" nullable:"false" doc:"RFC 6962 section 2.1.1 for an entry, 2.1.2 for a head; hashes in base64"`
 	Checkpoint string   `json:"checkpoint" doc:"The signed head that the proof leads to"`
-	vouching
+	Vouching
 }
 
 func (s *surface) proof(ctx context.Context, in *proofInput) (*output[proofBody], error) {
@@ -67,7 +67,7 @@ func (s *surface) proof(ctx context.Context, in *proofInput) (*output[proofBody]
 		}
 		body.Path, body.Checkpoint = hashTexts(path), string(signed)
 	}
-	body.vouching = s.vouchFor([]byte(body.Checkpoint))
+	body.Vouching = s.vouchFor([]byte(body.Checkpoint))
 	return &output[proofBody]{body}, nil
 }
 
