@@ -154,6 +154,9 @@ func (c *Chain) upTo(size int64) *Chain {
 // newest is the key that signs now, and the size of the first head that it signed.
 func (c *Chain) newest() Term { return c.Terms()[len(c.keys)-1] }
 
+// EndsWith says whether a key, as signed notes write it, is the one that signs now.
+func (c *Chain) EndsWith(publicKey string) bool { return c.newest().PublicKey == publicKey }
+
 // Terms are the keys, the first one first.
 func (c *Chain) Terms() (all []Term) {
 	for i, k := range c.keys {

@@ -83,6 +83,9 @@ func checkLog(ctx context.Context, db *sqlite.DB, log backup.Log, key string) (e
 	if err != nil {
 		return 0, err
 	}
+	if keys, err := audit.NewChain(verifier, e.Successions); err != nil || !keys.EndsWith(log.PublicKey) {
+		return 0, fmt.Errorf("the log in the backup is of another key, %s: %w", log.PublicKey, audit.ErrTampered)
+	}
 	e.Known = [][]byte{[]byte(log.Checkpoint)}
 	report, err := audit.Verify(ctx, e)
 	switch {
@@ -90,8 +93,6 @@ func checkLog(ctx context.Context, db *sqlite.DB, log backup.Log, key string) (e
 		return 0, fmt.Errorf("verifying the audit log: %w", err)
 	case report.Damage != nil:
 		return 0, fmt.Errorf("verifying the audit log: %s: %w", report.Damage.Text, audit.ErrTampered)
-	case report.Keys[len(report.Keys)-1].PublicKey != log.PublicKey:
-		return 0, fmt.Errorf("the log in the backup is not signed by the key that the backup names, %s: %w", log.PublicKey, audit.ErrTampered)
 	case report.Head.Size < log.Entries:
 		return 0, fmt.Errorf("verifying the audit log: it ends before the head of %d entries: %w", log.Entries, audit.ErrTampered)
 	}
