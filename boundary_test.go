@@ -28,6 +28,7 @@ var sql = []string{"database/sql", "modernc.org/sqlite", "github.com/jackc/pgx/v
 var forbidden = map[string][]string{
 	"internal/secret":       {"internal/"},
 	"internal/store":        {"internal/secret", "internal/vault"},
+	"internal/store/index":  slices.Concat([]string{"internal/secret", "internal/vault"}, sql),
 	"internal/store/sqlite": {"internal/secret", "internal/vault"},
 	"internal/auth":         {"internal/vault", "internal/proxy", "internal/api"},
 	"internal/policy/scope": {"internal/"},

@@ -19,8 +19,8 @@ func (db *DB) InsertAgent(ctx context.Context, a store.Agent) error {
 		return w.execOne(store.ErrExists, `
 			INSERT INTO agents (id, name, github_user, status, scopes, secret_hash, old_secret_hash, old_secret_until, created_at, updated_at, last_seen_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
-			a.ID, a.Name, a.GitHubUser, string(a.Status), scopes, a.SecretHash, a.OldSecretHash, nanos(a.OldSecretUntil),
-			nanos(a.CreatedAt), nanos(a.UpdatedAt), nanos(a.LastSeenAt))
+			a.ID, a.Name, a.GitHubUser, string(a.Status), scopes, a.SecretHash, a.OldSecretHash, store.Nanos(a.OldSecretUntil),
+			store.Nanos(a.CreatedAt), store.Nanos(a.UpdatedAt), store.Nanos(a.LastSeenAt))
 	})
 }
 
@@ -35,7 +35,7 @@ func (db *DB) UpdateAgent(ctx context.Context, a store.Agent) error {
 		return w.execOne(store.ErrNotFound, `
 			UPDATE agents SET name = ?, github_user = ?, status = ?, scopes = ?, secret_hash = ?, old_secret_hash = ?, old_secret_until = ?, updated_at = ?
 			WHERE id = ?`,
-			a.Name, a.GitHubUser, string(a.Status), scopes, a.SecretHash, a.OldSecretHash, nanos(a.OldSecretUntil), nanos(a.UpdatedAt), a.ID)
+			a.Name, a.GitHubUser, string(a.Status), scopes, a.SecretHash, a.OldSecretHash, store.Nanos(a.OldSecretUntil), store.Nanos(a.UpdatedAt), a.ID)
 	})
 }
 
@@ -57,7 +57,7 @@ func (db *DB) DeleteAgent(ctx context.Context, id string, at time.Time) error {
 func (db *DB) RevokeAgent(ctx context.Context, id string, at time.Time) error {
 	return db.write(ctx, fmt.Sprintf("revoking agent %q", id), func(w tx) error {
 		err := w.execOne(store.ErrNotFound, "UPDATE agents SET status = ?, updated_at = ? WHERE id = ?",
-			string(store.Revoked), nanos(at), id)
+			string(store.Revoked), store.Nanos(at), id)
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (db *DB) TouchAgents(ctx context.Context, seen map[string]time.Time) error 
 	}
 	return db.write(ctx, "recording when agents were last seen", func(w tx) error {
 		for id, at := range seen {
-			_, err := w.exec("UPDATE agents SET last_seen_at = ?1 WHERE id = ?2 AND last_seen_at < ?1", nanos(at), id)
+			_, err := w.exec("UPDATE agents SET last_seen_at = ?1 WHERE id = ?2 AND last_seen_at < ?1", store.Nanos(at), id)
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/superinstance/keeper/internal/store"
+	"github.com/superinstance/keeper/internal/store/index"
 )
 
 const (
@@ -20,10 +21,9 @@ const (
 // appender is what appending to the audit log keeps between calls. The process
 // holds the folder, so that nobody else appends and memory may be trusted.
 type appender struct {
-	known   bool   // last, open and group are what is on the disk
-	last    int64  // Seq of the last entry
-	open    block  // the block that the next entry goes to
-	group   *group // the group that the next block goes to
+	known   bool  // last and index are what is on the disk
+	last    int64 // Seq of the last entry
+	index   *index.Builder
 	inserts [insertRows + 1]*sql.Stmt
 	args    []any
 }
@@ -81,15 +81,15 @@ func (a *appender) append(ctx context.Context, db *sql.DB, head *store.Checkpoin
 			return fmt.Errorf("entry %d where %d follows: %w", entries[i].Seq, want, store.ErrSequence)
 		}
 	}
-	if err := a.commit(ctx, db, head, entries, a.summarise(entries), nodes); err != nil {
+	if err := a.commit(ctx, db, head, entries, a.index.Add(entries), nodes); err != nil {
 		return err
 	}
 	a.last += int64(len(entries))
 	return nil
 }
 
-func (a *appender) commit(ctx context.Context, db *sql.DB, head *store.Checkpoint, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
-	if head != nil || len(full.blocks) > 0 || len(nodes) > 0 || len(entries) > insertRows {
+func (a *appender) commit(ctx context.Context, db *sql.DB, head *store.Checkpoint, entries []store.AuditEntry, full index.Completed, nodes []store.AuditNode) error {
+	if head != nil || len(full.Blocks) > 0 || len(nodes) > 0 || len(entries) > insertRows {
 		return a.insertAll(ctx, db, head, entries, full, nodes)
 	}
 	// One statement is a transaction by itself.
@@ -100,33 +100,7 @@ func (a *appender) commit(ctx context.Context, db *sql.DB, head *store.Checkpoin
 	return a.insert(ctx, stmt, entries)
 }
 
-// completed are the blocks, and the groups of them, that entries complete.
-type completed struct {
-	blocks []block
-	groups []*group
-}
-
-// summarise adds the entries to the block that is open. If they are not committed,
-// the log must be loaded again.
-func (a *appender) summarise(entries []store.AuditEntry) (full completed) {
-	for i := range entries {
-		a.open.add(&entries[i])
-		if !a.open.full() {
-			continue
-		}
-		b := a.open
-		full.blocks = append(full.blocks, b)
-		a.open = newBlock(b.number+1, b.highRisk)
-		a.group.add(b.number, b.span, b.facets[:], b.trigrams[:])
-		if a.group.full() {
-			full.groups = append(full.groups, a.group)
-			a.group = newGroup(a.group.number + 1)
-		}
-	}
-	return full
-}
-
-func (a *appender) insertAll(ctx context.Context, db *sql.DB, head *store.Checkpoint, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
+func (a *appender) insertAll(ctx context.Context, db *sql.DB, head *store.Checkpoint, entries []store.AuditEntry, full index.Completed, nodes []store.AuditNode) error {
 	// Before the transaction, which takes the one connection there is.
 	for _, n := range []int{min(len(entries), insertRows), len(entries) % insertRows} {
 		if _, err := a.statement(ctx, db, n); err != nil {
@@ -147,34 +121,54 @@ func (a *appender) insertAll(ctx context.Context, db *sql.DB, head *store.Checkp
 	return tx.Commit()
 }
 
-func (a *appender) insertIn(ctx context.Context, tx *sql.Tx, entries []store.AuditEntry, full completed, nodes []store.AuditNode) error {
+func (a *appender) insertIn(ctx context.Context, tx *sql.Tx, entries []store.AuditEntry, full index.Completed, nodes []store.AuditNode) error {
 	for some := range slices.Chunk(entries, insertRows) {
 		if err := a.insert(ctx, tx.StmtContext(ctx, a.inserts[len(some)]), some); err != nil {
 			return err
 		}
 	}
-	if err := full.insert(ctx, tx); err != nil {
+	if err := insertIndex(ctx, tx, full); err != nil {
 		return err
 	}
 	return insertNodes(ctx, tx, nodes)
 }
 
-func (c completed) insert(ctx context.Context, tx *sql.Tx) error {
-	for i := range c.blocks {
-		b := &c.blocks[i]
+func insertIndex(ctx context.Context, tx *sql.Tx, full index.Completed) error {
+	for i := range full.Blocks {
+		b := &full.Blocks[i]
 		_, err := tx.ExecContext(ctx, "INSERT INTO audit_blocks (block, min_time, max_time, max_risk, high_risk) VALUES (?, ?, ?, ?, ?)",
-			b.number, b.span.minTime, b.span.maxTime, b.span.maxRisk, b.highRisk)
+			b.Number, b.Span.MinTime, b.Span.MaxTime, b.Span.MaxRisk, b.HighRisk)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO audit_filters (block, facets, trigrams) VALUES (?, ?, ?)", b.number, b.facets[:], b.trigrams[:])
+		_, err = tx.ExecContext(ctx, "INSERT INTO audit_filters (block, facets, trigrams) VALUES (?, ?, ?)", b.Number, b.Facets[:], b.Trigrams[:])
 		if err != nil {
 			return err
 		}
 	}
-	for _, g := range c.groups {
-		if err := g.insert(ctx, tx); err != nil {
+	for _, g := range full.Groups {
+		if err := insertGroup(ctx, tx, g); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func insertGroup(ctx context.Context, tx *sql.Tx, g *index.Group) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO audit_groups (grp, min_time, max_time, max_risk) VALUES (?, ?, ?, ?)",
+		g.Number, g.Span.MinTime, g.Span.MaxTime, g.Span.MaxRisk)
+	if err != nil {
+		return err
+	}
+	stmt, err := tx.PrepareContext(ctx, "INSERT INTO audit_slices (grp, slice, facets, trigrams) VALUES (?, ?, ?, ?)")
+	if err != nil {
+		return err
+	}
+	defer stmt.Close()
+	for i := range index.GroupRows {
+		facets, trigrams := g.Row(i)
+		if _, err := stmt.ExecContext(ctx, g.Number, i, facets, trigrams); err != nil {
+			return fmt.Errorf("slice %d of group %d: %w", i, g.Number, err)
 		}
 	}
 	return nil
@@ -195,7 +189,7 @@ func (a *appender) insert(ctx context.Context, stmt *sql.Stmt, entries []store.A
 	a.args = a.args[:0]
 	for i := range entries {
 		e := &entries[i]
-		a.args = append(a.args, e.Seq, e.ID, nanos(e.Time), e.Event, e.AgentID, e.Provider, e.Risk, e.RequestID, e.Details, e.Hash[:], e.Seal[:])
+		a.args = append(a.args, e.Seq, e.ID, store.Nanos(e.Time), e.Event, e.AgentID, e.Provider, e.Risk, e.RequestID, e.Details, e.Hash[:], e.Seal[:])
 	}
 	_, err := stmt.ExecContext(ctx, a.args...)
 	clear(a.args)
@@ -213,15 +207,13 @@ func (a *appender) load(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	a.open = newBlock(number, highRisk)
-	a.group = newGroup(groupOf(number))
-	if err := a.group.load(ctx, db); err != nil {
+	a.index = index.NewBuilder(number, highRisk)
+	if err := loadGroup(ctx, db, a.index); err != nil {
 		return err
 	}
-	a.group.blocks = int(number % groupBlocks) // the first ones may have been pruned
-	a.last = firstSeq(number) - 1
+	a.last = index.FirstSeq(number) - 1
 	for {
-		some, err := scanFrom(ctx, db, readEntry, "SELECT "+auditColumns+" FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", a.last, 16*blockEntries)
+		some, err := scanFrom(ctx, db, readEntry, "SELECT "+auditColumns+" FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", a.last, 16*index.BlockEntries)
 		if err != nil {
 			return err
 		}
@@ -236,23 +228,45 @@ func (a *appender) load(ctx context.Context, db *sql.DB) error {
 	}
 }
 
+// loadGroup puts the blocks of the builder's group in that are there already.
+func loadGroup(ctx context.Context, db *sql.DB, b *index.Builder) error {
+	rows, err := db.QueryContext(ctx, `
+		SELECT block, min_time, max_time, max_risk, facets, trigrams
+		FROM audit_blocks LEFT JOIN audit_filters USING (block)
+		WHERE block BETWEEN ? AND ? ORDER BY block`, b.Group()*index.GroupBlocks, (b.Group()+1)*index.GroupBlocks-1)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var number int64
+		var s index.Span
+		var facets, trigrams sql.RawBytes
+		if err := rows.Scan(&number, &s.MinTime, &s.MaxTime, &s.MaxRisk, &facets, &trigrams); err != nil {
+			return err
+		}
+		b.Put(number, s, facets, trigrams)
+	}
+	return rows.Err()
+}
+
 // firstBlock is the block of the first entry that is kept.
 func firstBlock(ctx context.Context, db *sql.DB) (number int64, err error) {
-	err = db.QueryRowContext(ctx, "SELECT (coalesce(min(seq), 1) - 1) / ? FROM audit", blockEntries).Scan(&number)
+	err = db.QueryRowContext(ctx, "SELECT (coalesce(min(seq), 1) - 1) / ? FROM audit", index.BlockEntries).Scan(&number)
 	return number, err
 }
 
 // catchUp sums up entries that are there.
 func (a *appender) catchUp(ctx context.Context, db *sql.DB, entries []store.AuditEntry) error {
-	full := a.summarise(entries)
-	if len(full.blocks) == 0 {
+	full := a.index.Add(entries)
+	if len(full.Blocks) == 0 {
 		return nil
 	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if err := full.insert(ctx, tx); err != nil {
+	if err := insertIndex(ctx, tx, full); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Commit()

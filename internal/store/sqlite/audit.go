@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/superinstance/keeper/internal/store"
+	"github.com/superinstance/keeper/internal/store/index"
 )
 
 func readEntry(rows *sql.Rows, e *store.AuditEntry) error {
@@ -25,7 +26,7 @@ func (db *DB) AuditTotals(ctx context.Context) (store.AuditTotals, error) {
 		SELECT coalesce((SELECT min(seq) FROM audit), 0), coalesce((SELECT max(seq) FROM audit), 0),
 			coalesce((SELECT high_risk FROM audit_blocks WHERE audit_blocks.block = newest.block), 0) +
 			(SELECT count(*) FROM audit WHERE seq > coalesce((newest.block + 1) * ?, 0) AND risk > 0)
-		FROM newest`, blockEntries).Scan(&t.First, &t.LastSeq, &t.HighRisk)
+		FROM newest`, index.BlockEntries).Scan(&t.First, &t.LastSeq, &t.HighRisk)
 	if err != nil {
 		return store.AuditTotals{}, fmt.Errorf("reading the audit log's totals: %w", err)
 	}

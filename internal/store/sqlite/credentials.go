@@ -21,7 +21,7 @@ func (db *DB) PutCredential(ctx context.Context, c store.Credential) error {
 		return w.execOne(store.ErrExists, "INSERT INTO credentials ("+credentialColumns+`)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id, version) DO NOTHING`,
 			c.ID, c.Version, c.Provider, c.Label, c.Restricted, agents, c.Source,
-			c.KEKID, c.WrappedKey, c.Ciphertext, nanos(c.CreatedAt))
+			c.KEKID, c.WrappedKey, c.Ciphertext, store.Nanos(c.CreatedAt))
 	})
 }
 

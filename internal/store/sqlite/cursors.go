@@ -22,7 +22,7 @@ func (db *DB) Cursors(ctx context.Context) ([]store.Cursor, error) {
 // PutCursor adds a cursor, or replaces the one of its name.
 func (db *DB) PutCursor(ctx context.Context, c store.Cursor) error {
 	return db.write(ctx, fmt.Sprintf("putting cursor %q", c.Name), func(w tx) error {
-		_, err := w.exec("REPLACE INTO cursors (name, seq, at) VALUES (?, ?, ?)", c.Name, c.Seq, nanos(c.At))
+		_, err := w.exec("REPLACE INTO cursors (name, seq, at) VALUES (?, ?, ?)", c.Name, c.Seq, store.Nanos(c.At))
 		return err
 	})
 }

@@ -27,7 +27,7 @@ func (db *DB) Exceptions(ctx context.Context) ([]store.Exception, error) {
 func (db *DB) PutException(ctx context.Context, e store.Exception) error {
 	return db.write(ctx, fmt.Sprintf("putting exception %q", e.Fingerprint), func(w tx) error {
 		_, err := w.exec("REPLACE INTO exceptions ("+exceptionColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
-			e.Fingerprint, e.Rule, e.Reason, e.CreatedBy, nanos(e.CreatedAt), nanos(e.ExpiresAt), e.Seal)
+			e.Fingerprint, e.Rule, e.Reason, e.CreatedBy, store.Nanos(e.CreatedAt), store.Nanos(e.ExpiresAt), e.Seal)
 		return err
 	})
 }

@@ -32,7 +32,7 @@ func (db *DB) PutKeys(ctx context.Context, keys []store.Key) error {
 				REPLACE INTO keys (id, purpose, state, public, kek_id, wrapped_key, ciphertext, created_at, state_at)
 				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 				k.ID, k.Purpose, string(k.State), k.Public, k.KEKID, k.WrappedKey, k.Ciphertext,
-				nanos(k.CreatedAt), nanos(k.StateAt))
+				store.Nanos(k.CreatedAt), store.Nanos(k.StateAt))
 			if err != nil {
 				return fmt.Errorf("key %q: %w", k.ID, err)
 			}
@@ -71,7 +71,7 @@ func (w tx) putKEK(k store.KEK) error {
 	_, err := w.exec(`
 		REPLACE INTO keks (id, kind, salt, passes, memory_kib, lanes, proof, current, created_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		k.ID, k.Kind, k.Salt, k.Passes, k.MemoryKiB, k.Lanes, k.Check, k.Current, nanos(k.CreatedAt))
+		k.ID, k.Kind, k.Salt, k.Passes, k.MemoryKiB, k.Lanes, k.Check, k.Current, store.Nanos(k.CreatedAt))
 	return err
 }
 

@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/superinstance/keeper/internal/store/index"
 )
-
-const pruneEntries = 8 * blockEntries // in one transaction, so that others get their turn
-
-// errPrune: what is to be pruned is no run of whole blocks, or the newest block is in
-// it.
-var errPrune = errors.New("entries are pruned in whole blocks of 256, and the newest block stays")
 
 // PruneAudit deletes the entries up to that of number last, oldest first, with their
 // summaries and the checkpoints over them alone. The nodes of the tree stay, so that
@@ -20,31 +16,31 @@ func (db *DB) PruneAudit(ctx context.Context, last int64) error {
 	if err != nil {
 		return err
 	}
-	if last%blockEntries != 0 || last > totals.LastSeq-blockEntries {
-		return fmt.Errorf("pruning the audit log up to entry %d of %d: %w", last, totals.LastSeq, errPrune)
+	steps, err := index.PruneSteps(totals, last)
+	if err != nil {
+		return err
 	}
-	// At entries whose number is a multiple of pruneEntries, and at the last: what is
-	// left after a crash begins with a whole block.
-	for upTo := min(last, (totals.First/pruneEntries+1)*pruneEntries); ; upTo = min(last, upTo+pruneEntries) {
+	for _, upTo := range steps {
 		err := db.write(ctx, fmt.Sprintf("pruning the audit log up to entry %d", upTo), func(w tx) error {
 			_, err := w.exec("DELETE FROM audit WHERE seq <= ?", upTo)
 			return err
 		})
-		if err != nil || upTo == last {
+		if err != nil {
 			return errors.Join(err, db.pruneSummaries(ctx, last))
 		}
 	}
+	return db.pruneSummaries(ctx, last)
 }
 
 func (db *DB) pruneSummaries(ctx context.Context, last int64) error {
-	block := last / blockEntries // the first that stays
+	block := last / index.BlockEntries // the first that stays
 	return db.write(ctx, "pruning the audit log's summaries", func(w tx) error {
 		var all []error
 		for query, before := range map[string]int64{
 			"DELETE FROM audit_blocks WHERE block < ?":      block,
 			"DELETE FROM audit_filters WHERE block < ?":     block,
-			"DELETE FROM audit_groups WHERE grp < ?":        groupOf(block),
-			"DELETE FROM audit_slices WHERE grp < ?":        groupOf(block),
+			"DELETE FROM audit_groups WHERE grp < ?":        index.GroupOf(block),
+			"DELETE FROM audit_slices WHERE grp < ?":        index.GroupOf(block),
 			"DELETE FROM audit_checkpoints WHERE size <= ?": last,
 		} {
 			_, err := w.exec(query, before)

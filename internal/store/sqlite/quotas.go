@@ -31,7 +31,7 @@ func (w tx) draw(d store.Draw) (granted int64, err error) {
 	var drawn int64
 	err = w.tx.QueryRowContext(w.ctx, `INSERT INTO quota_uses (name, share, resource, begins, ends, drawn) VALUES (?1, ?2, ?3, ?4, ?5, max(0, ?6))
 		ON CONFLICT (name, share, resource, begins) DO UPDATE SET drawn = max(0, drawn + ?6), ends = ?5 RETURNING drawn`,
-		d.Quota, d.Key, d.Resource, nanos(d.Window), nanos(d.Until), d.Spent).Scan(&drawn)
+		d.Quota, d.Key, d.Resource, store.Nanos(d.Window), store.Nanos(d.Until), d.Spent).Scan(&drawn)
 	if err != nil {
 		return 0, err
 	}
@@ -39,7 +39,7 @@ func (w tx) draw(d store.Draw) (granted int64, err error) {
 		return 0, nil
 	}
 	_, err = w.exec("UPDATE quota_uses SET drawn = drawn + ? WHERE name = ? AND share = ? AND resource = ? AND begins = ?",
-		granted, d.Quota, d.Key, d.Resource, nanos(d.Window))
+		granted, d.Quota, d.Key, d.Resource, store.Nanos(d.Window))
 	return granted, err
 }
 
@@ -57,7 +57,7 @@ func (db *DB) QuotaUses(ctx context.Context) ([]store.QuotaUse, error) {
 // PruneQuotas forgets the windows that ended before.
 func (db *DB) PruneQuotas(ctx context.Context, before time.Time) error {
 	return db.write(ctx, "pruning quotas", func(w tx) error {
-		_, err := w.exec("DELETE FROM quota_uses WHERE ends < ?", nanos(before))
+		_, err := w.exec("DELETE FROM quota_uses WHERE ends < ?", store.Nanos(before))
 		return err
 	})
 }

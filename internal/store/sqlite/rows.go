@@ -5,8 +5,9 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
+
+	"github.com/superinstance/keeper/internal/store"
 )
 
 // scan returns all rows of a query; read fills one from where rows stands. No
@@ -33,20 +34,6 @@ func scanFrom[T any](ctx context.Context, from *sql.DB, read func(rows *sql.Rows
 	return all, rows.Err()
 }
 
-// nanos is a time as it stands in a column. The zero time is 0; a time that
-// does not fit becomes the nearest that does.
-func nanos(t time.Time) int64 {
-	switch {
-	case t.IsZero():
-		return 0
-	case t.Before(time.Unix(0, math.MinInt64)):
-		return math.MinInt64
-	case t.After(time.Unix(0, math.MaxInt64)):
-		return math.MaxInt64
-	}
-	return t.UnixNano()
-}
-
 // instant reads a time from its column.
 type instant struct{ t *time.Time }
 
@@ -56,10 +43,7 @@ func (i instant) Scan(column any) error {
 	if !ok {
 		return fmt.Errorf("reading a time: column holds %T", column)
 	}
-	*i.t = time.Time{}
-	if n != 0 {
-		*i.t = time.Unix(0, n).UTC()
-	}
+	*i.t = store.At(n)
 	return nil
 }
 

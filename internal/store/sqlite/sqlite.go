@@ -24,6 +24,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+
+	"github.com/superinstance/keeper/internal/store"
 )
 
 const readerConnections = 4
@@ -246,7 +248,7 @@ func (db *DB) close() error {
 func (db *DB) Ping(ctx context.Context) error {
 	return db.write(ctx, "checking that the database can be written", func(w tx) error {
 		_, err := w.exec("INSERT INTO heartbeat (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at",
-			nanos(time.Now()))
+			store.Nanos(time.Now()))
 		return err
 	})
 }

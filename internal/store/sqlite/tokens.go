@@ -28,7 +28,7 @@ func (db *DB) InsertToken(ctx context.Context, t store.Token) error {
 	return db.write(ctx, "inserting token "+t.JTI, func(w tx) error {
 		return w.execOne(store.ErrExists,
 			"INSERT INTO tokens ("+tokenColumns+") VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (jti) DO NOTHING",
-			t.JTI, t.AgentID, scopes, nanos(t.IssuedAt), nanos(t.ExpiresAt), nanos(t.RevokedAt))
+			t.JTI, t.AgentID, scopes, store.Nanos(t.IssuedAt), store.Nanos(t.ExpiresAt), store.Nanos(t.RevokedAt))
 	})
 }
 
@@ -50,12 +50,12 @@ func (db *DB) Token(ctx context.Context, jti string) (store.Token, error) {
 func (db *DB) RevokeToken(ctx context.Context, jti string, at time.Time) error {
 	return db.write(ctx, fmt.Sprintf("revoking token %q", jti), func(w tx) error {
 		return w.execOne(store.ErrNotFound,
-			"UPDATE tokens SET revoked_at = iif(revoked_at = 0, ?, revoked_at) WHERE jti = ?", nanos(at), jti)
+			"UPDATE tokens SET revoked_at = iif(revoked_at = 0, ?, revoked_at) WHERE jti = ?", store.Nanos(at), jti)
 	})
 }
 
 func (w tx) revokeTokens(agentID string, at time.Time) error {
-	_, err := w.exec("UPDATE tokens SET revoked_at = ? WHERE agent_id = ? AND revoked_at = 0", nanos(at), agentID)
+	_, err := w.exec("UPDATE tokens SET revoked_at = ? WHERE agent_id = ? AND revoked_at = 0", store.Nanos(at), agentID)
 	return err
 }
 
@@ -64,7 +64,7 @@ func (w tx) revokeTokens(agentID string, at time.Time) error {
 // living tokens, and keeps no more of them than it returns.
 func (db *DB) Tokens(ctx context.Context, f store.TokenFilter) ([]store.Token, error) {
 	query := "SELECT " + tokenColumns + " FROM tokens WHERE expires_at > ? AND (revoked_at <> 0) = ?"
-	args := []any{nanos(f.At), f.Revoked}
+	args := []any{store.Nanos(f.At), f.Revoked}
 	if f.AgentID != "" {
 		query += " AND agent_id = ?"
 		args = append(args, f.AgentID)
@@ -73,7 +73,7 @@ func (db *DB) Tokens(ctx context.Context, f store.TokenFilter) ([]store.Token, e
 	if f.Newest > 0 {
 		if !f.Before.IssuedAt.IsZero() {
 			query += " AND (issued_at, jti) < (?, ?)"
-			args = append(args, nanos(f.Before.IssuedAt), f.Before.JTI)
+			args = append(args, store.Nanos(f.Before.IssuedAt), f.Before.JTI)
 		}
 		order = " ORDER BY issued_at DESC, jti DESC LIMIT ?"
 		args = append(args, f.Newest)
@@ -88,7 +88,7 @@ func (db *DB) Tokens(ctx context.Context, f store.TokenFilter) ([]store.Token, e
 // LiveTokens counts the tokens that are neither expired at the given time nor revoked.
 func (db *DB) LiveTokens(ctx context.Context, at time.Time) (int, error) {
 	counts, err := scan(ctx, db, func(rows *sql.Rows, n *int) error { return rows.Scan(n) },
-		"SELECT count(*) FROM tokens WHERE expires_at > ? AND revoked_at = 0", nanos(at))
+		"SELECT count(*) FROM tokens WHERE expires_at > ? AND revoked_at = 0", store.Nanos(at))
 	if err != nil {
 		return 0, fmt.Errorf("counting tokens: %w", err)
 	}
@@ -104,7 +104,7 @@ func (db *DB) PruneTokens(ctx context.Context, before time.Time) (int, error) {
 		var n int64
 		err := db.write(ctx, "forgetting expired tokens", func(w tx) (err error) {
 			n, err = w.exec("DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens WHERE expires_at <= ? LIMIT ?)",
-				nanos(before), pruneTokens)
+				store.Nanos(before), pruneTokens)
 			return err
 		})
 		if err != nil {

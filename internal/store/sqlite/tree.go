@@ -51,7 +51,7 @@ func (db *DB) PutCheckpoint(ctx context.Context, c store.Checkpoint) error {
 }
 
 func putCheckpoint(ctx context.Context, tx *sql.Tx, c store.Checkpoint) error {
-	_, err := tx.ExecContext(ctx, "REPLACE INTO audit_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, nanos(c.Time), c.Note)
+	_, err := tx.ExecContext(ctx, "REPLACE INTO audit_checkpoints (size, time, note) VALUES (?, ?, ?)", c.Size, store.Nanos(c.Time), c.Note)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func putCheckpoint(ctx context.Context, tx *sql.Tx, c store.Checkpoint) error {
 }
 
 func putSuccession(ctx context.Context, tx *sql.Tx, c store.Checkpoint) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO audit_successions (size, time, note) VALUES (?, ?, ?)", c.Size, nanos(c.Time), c.Note)
+	_, err := tx.ExecContext(ctx, "INSERT INTO audit_successions (size, time, note) VALUES (?, ?, ?)", c.Size, store.Nanos(c.Time), c.Note)
 	if err != nil {
 		return err
 	}

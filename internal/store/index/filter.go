@@ -1,4 +1,4 @@
-package sqlite
+package index
 
 import (
 	"encoding/binary"
@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	bloomBytes = 1024
-	bloomBits  = bloomBytes * 8
+	filterBytes = 1024
+	filterBits  = filterBytes * 8
 	// A block has some 300 values: about 2 false positives in 10,000. A text is told
 	// by many trigrams, so that fewer bits do for each.
 	facetProbes   = 5
 	trigramProbes = 2
 )
 
-// A column that a bloom holds values of.
+// A column that a Filter holds values of.
 type column byte
 
 const (
@@ -35,10 +35,10 @@ const (
 	trigramColumn
 )
 
-// bloom is a Bloom filter. It is stored: neither its hash, its size nor what is put into
+// Filter is a Bloom filter. It is stored: neither its hash, its size nor what is put into
 // it may change for blocks that are there, or CheckIndex takes them for damaged. A
 // migration that empties the tables of the index lets it be made anew.
-type bloom [bloomBytes]byte
+type Filter [filterBytes]byte
 
 // probe finds the bits of one value. It is 64-bit FNV-1a with a
 // final mix, split for double hashing.
@@ -54,20 +54,20 @@ func newProbe[T string | []byte](c column, value T) probe {
 }
 
 func (p probe) bit(i uint32) uint32 {
-	return (uint32(p) + i*(uint32(p>>32)|1)) % bloomBits
+	return (uint32(p) + i*(uint32(p>>32)|1)) % filterBits
 }
 
-func (b *bloom) add(p probe, probes uint32) {
+func (b *Filter) add(p probe, probes uint32) {
 	for i := range probes {
 		bit := p.bit(i)
 		b[bit/8] |= 1 << (bit % 8)
 	}
 }
 
-// has reports whether all bits are set. Anything but a stored bloom may hold
+// has reports whether all bits are set. Anything but a stored Filter may hold
 // everything.
 func has(b []byte, bits []uint32) bool {
-	if len(b) != bloomBytes {
+	if len(b) != filterBytes {
 		return true
 	}
 	for _, bit := range bits {
