@@ -15,8 +15,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists: a row with that identity is there already.
 	ErrExists = errors.New("exists already")
-	// ErrHeld: another keeper has the data folder open.
-	ErrHeld = errors.New("data folder is held by another keeper")
+	// ErrHeld: another keeper has the data folder, or the database, open.
+	ErrHeld = errors.New("held by another keeper")
 	// ErrNewerSchema: the database was written by a later keeper.
 	ErrNewerSchema = errors.New("database schema is newer than this keeper")
 	// ErrOlderSchema: the database was written by an earlier keeper, and not yet
@@ -32,6 +32,8 @@ var (
 	ErrReadOnly = errors.New("the disk is read-only")
 	ErrDamaged  = errors.New("the database is damaged")
 	ErrDisk     = errors.New("the disk reports an error")
+	// ErrUnreachable: the database's server does not answer.
+	ErrUnreachable = errors.New("the database cannot be reached")
 	// ErrSequence: an audit entry does not follow the last one.
 	ErrSequence = errors.New("audit entry is out of sequence")
 )

@@ -3,12 +3,10 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,37 +21,11 @@ const (
 	copySuffix = ".bak"
 	copyTime   = "20060102T150405.000Z"
 	spareBytes = 16 << 20 // that a migration leaves free beside what it needs
-	lookedAt   = 100_000  // entries in which a later keeper's version is looked for
 )
-
-// versionText is what a version of keeper may look like in an error.
-var versionText = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$`)
-
-// SchemaStatus says how a database stands to what this keeper knows.
-type SchemaStatus struct {
-	Version int64 // of the database
-	Known   int64 // the newest that this keeper knows
-	Pending []Migration
-	Copies  []SchemaCopy // newest first
-}
-
-// Migration is one step of the schema.
-type Migration struct {
-	Version int64
-	Name    string
-}
-
-// SchemaCopy is the database as it was before a migration.
-type SchemaCopy struct {
-	Path    string
-	Version int64
-	At      time.Time
-	Bytes   int64
-}
 
 // Schema looks at the database in the folder dir, which a keeper may have. The error
 // wraps fs.ErrNotExist where there is none.
-func Schema(ctx context.Context, dir string) (s SchemaStatus, err error) {
+func Schema(ctx context.Context, dir string) (s store.SchemaStatus, err error) {
 	path, err := existing(dir)
 	if err != nil {
 		return s, err
@@ -73,15 +45,16 @@ func Schema(ctx context.Context, dir string) (s SchemaStatus, err error) {
 	for _, source := range p.ListSources() {
 		s.Known = source.Version
 		if source.Version > s.Version {
-			s.Pending = append(s.Pending, Migration{source.Version, filepath.Base(source.Path)})
+			s.Pending = append(s.Pending, store.Migration{Version: source.Version, Name: filepath.Base(source.Path)})
 		}
 	}
+	s.Serves = s.Version == s.Known
 	s.Copies, err = copies(filepath.Dir(path))
 	return s, err
 }
 
 // copies are those beside the database, newest first.
-func copies(dir string) (all []SchemaCopy, err error) {
+func copies(dir string) (all []store.SchemaCopy, err error) {
 	found, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("looking for copies of the database: %w", err)
@@ -98,12 +71,12 @@ func copies(dir string) (all []SchemaCopy, err error) {
 		c.Path, c.Bytes = filepath.Join(dir, entry.Name()), info.Size()
 		all = append(all, c)
 	}
-	slices.SortFunc(all, func(a, b SchemaCopy) int { return b.At.Compare(a.At) })
+	slices.SortFunc(all, func(a, b store.SchemaCopy) int { return b.At.Compare(a.At) })
 	return all, nil
 }
 
 // parseCopy reads the name of a copy: keeper.db.schema-5-20260102T030405.000Z.bak.
-func parseCopy(name string) (c SchemaCopy, ok bool) {
+func parseCopy(name string) (c store.SchemaCopy, ok bool) {
 	middle, prefixed := strings.CutPrefix(name, copyPrefix)
 	middle, suffixed := strings.CutSuffix(middle, copySuffix)
 	version, at, cut := strings.Cut(middle, "-")
@@ -152,29 +125,15 @@ func versions(ctx context.Context, db *sql.DB) (current, target int64, err error
 	return current, target, nil
 }
 
-// newerSchema says which keeper is needed: the one that started last on the database
-// said so in its log.
+// newerSchema says which keeper is needed.
 func newerSchema(ctx context.Context, db *sql.DB, current, target int64) error {
-	needed := "the version that was started on it last, or a later one, is needed"
-	if version := lastVersion(ctx, db); version != "" {
-		needed = fmt.Sprintf("keeper %s was started on it last: that version or a later one is needed", version)
-	}
-	return fmt.Errorf("opening schema version %d with a keeper that knows %d: %w; %s, or a backup from before its migration", current, target, store.ErrNewerSchema, needed)
-}
-
-// lastVersion is that of the keeper that was started last; "" where the log does not
-// say it in a way that this keeper reads.
-func lastVersion(ctx context.Context, db *sql.DB) string {
-	var details []byte
+	var started []byte
 	err := db.QueryRowContext(ctx, `SELECT details FROM audit
-		WHERE event = 'keeper.started' AND seq > (SELECT max(seq) FROM audit) - ? ORDER BY seq DESC LIMIT 1`, lookedAt).Scan(&details)
-	var started struct {
-		Version string `json:"version"`
+		WHERE event = 'keeper.started' AND seq > (SELECT max(seq) FROM audit) - ? ORDER BY seq DESC LIMIT 1`, store.StartedEntries).Scan(&started)
+	if err != nil {
+		started = nil // the log does not say it in a way that this keeper reads
 	}
-	if err != nil || json.Unmarshal(details, &started) != nil || !versionText.MatchString(started.Version) {
-		return ""
-	}
-	return started.Version
+	return store.NewerSchema(current, target, started)
 }
 
 // keepCopy copies the database beside itself, and lets the oldest copies go.
