@@ -61,10 +61,12 @@ var forbidden = map[string][]string{
 	"internal/api":          slices.Concat([]string{"internal/proxy"}, sql),
 	"internal/server":       nil,
 	"internal/toolsetup":    {"internal/"},
+
+	"internal/store/postgres": {"internal/secret", "internal/vault"},
 }
 
 // forTests are imported by tests alone, and reach what they test.
-var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest", "internal/source/sourcetest"}
+var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest", "internal/store/postgres/postgrestest", "internal/source/sourcetest"}
 
 // doesNoIO are the packages that decide and never act: they import nothing
 // that opens a file or a connection.

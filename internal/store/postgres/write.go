@@ -1,0 +1,220 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/superinstance/keeper/internal/store"
+)
+
+var (
+	// errClosed is returned by every write after Close.
+	errClosed = errors.New("database is closed")
+	// errToRead is returned by every write to a database that was opened to be read.
+	errToRead = errors.New("database is open for reading alone")
+	// errUndone: the server ended a transaction otherwise than it was asked to.
+	errUndone = errors.New("the server took the transaction back")
+)
+
+// tx is a transaction that writes. Its context ends when it takes too long.
+type tx struct {
+	ctx  context.Context
+	conn *pgx.Conn
+	last int64 // the Seq of the log's last entry, where the transaction appends
+}
+
+// exec runs one statement and returns how many rows it changed.
+func (w tx) exec(query string, args ...any) (int64, error) {
+	tag, err := w.conn.Exec(w.ctx, query, args...)
+	return tag.RowsAffected(), err
+}
+
+// execOne runs a statement that must change a row, and returns otherwise where
+// it changes none.
+func (w tx) execOne(otherwise error, query string, args ...any) error {
+	n, err := w.exec(query, args...)
+	if err == nil && n == 0 {
+		return otherwise
+	}
+	return err
+}
+
+// change runs f in one transaction that changes what keeper decides by: agents, tokens,
+// revocations, secrets, keys, imports and exceptions. All such changes go through here,
+// one after the other: they commit in the order of the lock that they get, so that
+// whoever numbers them under it numbers them in the order in which they can be seen.
+func (db *DB) change(ctx context.Context, doing string, f func(tx) error) error {
+	return db.transact(ctx, doing, kind{lock: lockState, timeout: writeTimeout}, f)
+}
+
+// rewrite is change for what may touch very many rows.
+func (db *DB) rewrite(ctx context.Context, doing string, f func(tx) error) error {
+	return db.transact(ctx, doing, kind{lock: lockState, timeout: longTimeout}, f)
+}
+
+// write runs f in one transaction that changes nothing that keeper decides by.
+func (db *DB) write(ctx context.Context, doing string, f func(tx) error) error {
+	return db.transact(ctx, doing, kind{timeout: writeTimeout}, f)
+}
+
+// kind is what a transaction is for.
+type kind struct {
+	lock    int // beside lockWriting; 0: none
+	timeout time.Duration
+}
+
+// begin is the text that begins a transaction, in one message: what it must heed is set
+// within it and ends with it. Its last statement says which epoch it is, and where the
+// log ends if the transaction appends.
+func (k kind) begin() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+SELECT set_config('search_path', 'pg_catalog', true), set_config('statement_timeout', '%d', true),
+	set_config('lock_timeout', '%d', true), set_config('idle_in_transaction_session_timeout', '%d', true),
+	set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
+SELECT pg_advisory_xact_lock_shared(%d, %d);
+`, (k.timeout - time.Second).Milliseconds(), lockTimeout.Milliseconds(), k.timeout.Milliseconds(), lockClass, lockWriting)
+	if k.lock != 0 {
+		fmt.Fprintf(&b, "SELECT pg_advisory_xact_lock(%d, %d);\n", lockClass, k.lock)
+	}
+	last := "0"
+	if k.lock == lockAudit {
+		last = "(SELECT coalesce(max(seq), 0) FROM keeper.audit)"
+	}
+	fmt.Fprintf(&b, "SELECT epoch, %s FROM keeper.holder WHERE id = 1", last)
+	return b.String()
+}
+
+// transact runs f in one transaction: all of it happens or, where an error is returned,
+// nothing, unless nothing was heard of the commit.
+func (db *DB) transact(ctx context.Context, doing string, k kind, f func(tx) error) error {
+	if err := db.writable(ctx); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	var err error
+	if db.within != nil {
+		err = f(tx{ctx: ctx, conn: db.within})
+	} else {
+		err = db.commit(ctx, k, f)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, withCause(err))
+	}
+	return nil
+}
+
+func (db *DB) writable(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case db.closed.Load():
+		return errClosed
+	case db.hold == nil && db.within == nil:
+		return errToRead
+	}
+	return nil
+}
+
+func (db *DB) commit(ctx context.Context, k kind, f func(tx) error) error {
+	w, release, err := db.begin(ctx, k)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := f(w); err != nil {
+		return errors.Join(err, undo(w.conn))
+	}
+	tag, err := w.conn.Exec(w.ctx, "COMMIT")
+	switch {
+	case err != nil && !refused(err):
+		db.doubts.Add(1)
+	case err == nil && tag.String() != "COMMIT":
+		err = errUndone
+	}
+	return err
+}
+
+// refused says whether the server said that a statement failed, and goes on.
+func refused(err error) bool {
+	var said *pgconn.PgError
+	return errors.As(err, &said) && said.SeverityUnlocalized == "ERROR"
+}
+
+// undo takes a transaction back. Where the connection is lost, that happens without it.
+func undo(conn *pgx.Conn) error {
+	if conn.IsClosed() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, err := conn.Exec(ctx, "ROLLBACK")
+	return err
+}
+
+// begin begins a transaction on one of the pool's connections. A connection that turns
+// out to be lost is tried once more by another one: nothing was written yet.
+func (db *DB) begin(ctx context.Context, k kind) (w tx, release func(), err error) {
+	for try := 1; ; try++ {
+		conn, err := db.writers.Acquire(ctx)
+		if err != nil {
+			return w, nil, err
+		}
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.timeout)
+		w = tx{ctx: within, conn: conn.Conn()}
+		if w.last, err = db.start(w, k); err == nil {
+			return w, func() { cancel(); conn.Release() }, nil
+		}
+		lost := w.conn.IsClosed() && within.Err() == nil
+		err = errors.Join(err, undo(w.conn))
+		cancel()
+		conn.Release()
+		if !lost || try > writerConnections {
+			return w, nil, err
+		}
+	}
+}
+
+// start sends what begins a transaction. It returns an error that wraps store.ErrHeld
+// where the database is another keeper's by now.
+func (db *DB) start(w tx, k kind) (last int64, err error) {
+	results, err := w.conn.PgConn().Exec(w.ctx, k.begin()).ReadAll()
+	if err != nil {
+		return 0, err
+	}
+	rows := results[len(results)-1].Rows
+	if len(rows) != 1 || len(rows[0]) != 2 {
+		return 0, fmt.Errorf("%w: the row that says who has it is gone", store.ErrDamaged)
+	}
+	if epoch := string(rows[0][0]); epoch != strconv.FormatInt(db.hold.epoch, 10) {
+		return 0, fmt.Errorf("it is %w since", store.ErrHeld)
+	}
+	return strconv.ParseInt(string(rows[0][1]), 10, 64)
+}
+
+// settle waits, where nothing was heard of a commit, until it is decided what became of
+// it: the lock that it has shared is got alone when it has ended in one way or the other.
+func (db *DB) settle(ctx context.Context) error {
+	doubts := db.doubts.Load()
+	if doubts == db.settled.Load() {
+		return nil
+	}
+	conn, err := db.readers.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	_, err = conn.Conn().PgConn().Exec(ctx, fmt.Sprintf("BEGIN; SELECT set_config('lock_timeout', '%d', true); SELECT pg_advisory_xact_lock(%d, %d); ROLLBACK",
+		lockTimeout.Milliseconds(), lockClass, lockWriting)).ReadAll()
+	if err != nil {
+		return fmt.Errorf("waiting for a commit of which nothing was heard: %w", err)
+	}
+	db.settled.Store(max(doubts, db.settled.Load()))
+	return nil
+}
