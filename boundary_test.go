@@ -66,7 +66,7 @@ var forbidden = map[string][]string{
 }
 
 // forTests are imported by tests alone, and reach what they test.
-var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest", "internal/store/postgres/postgrestest", "internal/source/sourcetest"}
+var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest", "internal/store/postgres/postgrestest", "internal/server/onpostgres", "internal/source/sourcetest"}
 
 // doesNoIO are the packages that decide and never act: they import nothing
 // that opens a file or a connection.

@@ -19,8 +19,8 @@ import (
 
 	"github.com/superinstance/keeper/internal/anchor"
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/server"
 	"github.com/superinstance/keeper/internal/store"
-	"github.com/superinstance/keeper/internal/store/sqlite"
 )
 
 // proofSuffix is what the file beside an export is called more.
@@ -30,6 +30,7 @@ const startingTime = 2 * time.Second // in which a keeper that starts has signed
 
 type verifyFlags struct {
 	folder, export, proof, key string
+	store                      string
 	witnesses                  []string
 }
 
@@ -40,20 +41,22 @@ func newAuditVerify(a *app) *cobra.Command {
 		Short: "Prove that nothing in the log was changed, or name what was",
 		Long: `Prove that nothing in the log was edited, deleted, inserted, reordered, cut off
 or put back, or name the first bad entry and what was done to it. Verified is
-the log of the keeper that runs at --url, that in a data folder, of a keeper that
-runs or not, or an export with its proof file. In a folder the rows of the store
-and the index by which entries are searched are held against the log, too.
+the log of the keeper that runs at --url, that in a data folder or a PostgreSQL
+database, of a keeper that runs or not, or an export with its proof file. In a
+folder or a database the rows of the store and the index by which entries are
+searched are held against the log, too.
 
 Who owns the machine could write another log and sign it. Give --key as it was
 noted when keeper was set up, and as --witness the checkpoints that were kept
 elsewhere: then that shows, too.`,
-		Example: "  keeper audit verify\n  keeper audit verify --folder ~/.local/share/keeper\n" +
+		Example: "  keeper audit verify\n  keeper audit verify --folder ~/.local/share/keeper\n  keeper audit verify --store postgres://keeper@db/keeper\n" +
 			"  keeper audit verify --export audit.ndjson --key audit.pub --witness checkpoints.txt",
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.verify(cmd.Context(), f) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.folder, "folder", "", "verify the log in this data `FOLDER`")
+	flags.StringVar(&f.store, "store", "", "verify the log in the PostgreSQL database at this `ADDRESS`")
 	flags.StringVar(&f.export, "export", "", "verify this NDJSON `FILE`, which keeper audit export wrote")
 	flags.StringVar(&f.proof, "proof", "", "the export's proof `FILE`; else its name with "+proofSuffix+" behind it")
 	flags.StringVar(&f.key, "key", "", "the log's public `KEY` or a file that holds it; else the one that lies with the log is believed")
@@ -62,8 +65,14 @@ elsewhere: then that shows, too.`,
 }
 
 func (a *app) verify(ctx context.Context, f verifyFlags) error {
-	if f.folder != "" && f.export != "" {
+	switch {
+	case f.folder != "" && f.export != "":
 		return usagef("--folder and --export exclude each other; leave one out")
+	case f.store != "" && f.folder+f.export != "":
+		return usagef("--store excludes --folder and --export; leave all but one out")
+	}
+	if err := server.CheckStore(f.store); err != nil {
+		return err
 	}
 	key, err := readAuditKey(f.key)
 	if err == nil && key != "" {
@@ -78,8 +87,8 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 	}
 	look := a.verifyKeeper
 	switch {
-	case f.folder != "":
-		look = a.verifyFolder
+	case f.folder != "", f.store != "":
+		look = a.verifyPlace
 	case f.export != "":
 		look = a.verifyExport
 	}
@@ -115,9 +124,13 @@ func readWitnesses(files []string) (all [][]byte, err error) {
 	return all, nil
 }
 
-func (a *app) verifyFolder(ctx context.Context, f verifyFlags, key string, known [][]byte) error {
-	db, err := sqlite.OpenToRead(ctx, f.folder)
+// verifyPlace verifies the log where it is kept, without asking a keeper.
+func (a *app) verifyPlace(ctx context.Context, f verifyFlags, key string, known [][]byte) error {
+	place := server.Place{Folder: f.folder, Store: f.store}
+	db, err := place.OpenToRead(ctx)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && f.store != "":
+		return fmt.Errorf("%s holds no keeper", place)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s holds no keeper; name the folder that keeper's --data names", f.folder)
 	case errors.Is(err, store.ErrOlderSchema):
@@ -142,11 +155,11 @@ func (a *app) verifyFolder(ctx context.Context, f verifyFlags, key string, known
 		}
 		e.Known = known
 	}
-	live, err := sqlite.Held(f.folder)
+	live, err := place.Held(ctx)
 	if err != nil {
 		return err
 	}
-	return a.verdict(ctx, e, believed, f.folder, &besideLog{db, f.folder, live})
+	return a.verdict(ctx, e, believed, place.String(), &besideLog{db, place, live})
 }
 
 // starting says whether entries behind a stop are not signed, as for a moment while a
@@ -158,7 +171,7 @@ func starting(ctx context.Context, e audit.Evidence) bool {
 
 // folderKey is the key that was given, or else the one that the store names: then it
 // is only believed.
-func folderKey(ctx context.Context, db *sqlite.DB, given string) (v note.Verifier, believed bool, err error) {
+func folderKey(ctx context.Context, db server.Database, given string) (v note.Verifier, believed bool, err error) {
 	if given != "" {
 		v, err = audit.NewVerifier(given)
 		return v, false, err
@@ -288,9 +301,9 @@ func (a *app) verdict(ctx context.Context, e audit.Evidence, believed bool, what
 
 // besideLog is what a folder holds beside the log.
 type besideLog struct {
-	db     *sqlite.DB
-	folder string
-	live   bool // a keeper runs on it
+	db    server.Database
+	place server.Place
+	live  bool // a keeper runs on it
 }
 
 // checkStore holds the rows against what was signed of them.
@@ -311,8 +324,11 @@ func (b *besideLog) checkIndex(ctx context.Context, progress func(entries int64)
 	err := b.db.CheckIndex(ctx, progress)
 	if errors.Is(err, store.ErrDamaged) {
 		v.OK = false
-		v.Index = fmt.Sprintf("%v; with keeper stopped, sqlite3 %s '%s' makes keeper build it anew", err, shellQuote(filepath.Join(b.folder, "keeper.db")),
-			"DELETE FROM audit_blocks; DELETE FROM audit_filters; DELETE FROM audit_groups; DELETE FROM audit_slices")
+		tool := "sqlite3 " + shellQuote(filepath.Join(b.place.Folder, "keeper.db")) + " 'DELETE FROM audit_blocks; DELETE FROM audit_filters; DELETE FROM audit_groups; DELETE FROM audit_slices'"
+		if b.place.Store != "" {
+			tool = "psql -d " + shellQuote(b.place.String()) + " -c 'TRUNCATE keeper.audit_blocks, keeper.audit_filters, keeper.audit_groups, keeper.audit_slices'"
+		}
+		v.Index = fmt.Sprintf("%v; with keeper stopped, %s makes keeper build it anew", err, tool)
 		return nil
 	}
 	return err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/scanner"
+	"github.com/superinstance/keeper/internal/server"
 )
 
 const maxConfigBytes = 1 << 20
@@ -34,6 +35,10 @@ type Config struct {
 	// Folder of the store and the keys. One keeper at a time can have it. Default:
 	// `$XDG_STATE_HOME/keeper`, else `~/.local/state/keeper`.
 	Data string `yaml:"data"`
+	// PostgreSQL database that keeps the store in place of the folder,
+	// `postgres://user@host/name`; see [PostgreSQL](postgres.md). Default: none, the store
+	// is in `data`.
+	Store string `yaml:"store"`
 	// How connections to keeper are protected: one of certFile with keyFile, ownCA and
 	// endsBefore, before keeper listens beyond loopback.
 	TLS TLSConfig `yaml:"tls"`
@@ -232,6 +237,9 @@ func (c Config) check() error {
 		if limit.value < 0 {
 			return fmt.Errorf("limits.%s: it is below zero; leave it out for the default", limit.name)
 		}
+	}
+	if err := server.CheckStore(c.Store); err != nil {
+		return err
 	}
 	if err := c.Audit.check(); err != nil {
 		return err

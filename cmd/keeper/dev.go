@@ -47,7 +47,7 @@ func (a *app) dev(ctx context.Context, f serveFlags) error {
 	c := Config{Registration: string(auth.RegisterOpen), Log: LogConfig{Level: "warn"}}
 	c.overlay(a.env)
 	f.over(&c, a.dataFlag)
-	c.Data = firstOf(c.Data, devFolder)
+	c.Data, c.Store = firstOf(c.Data, devFolder), "" // which is for keeper serve
 	ctx, stop := until(ctx)
 	defer stop()
 	s, err := a.start(ctx, c, nil)

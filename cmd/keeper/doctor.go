@@ -64,6 +64,7 @@ type doctor struct {
 	healthy *keeperHealth // nil where no keeper answers
 
 	configFile string
+	storeFlag  string
 	check      string // the one that is made
 	found      examination
 }
@@ -88,7 +89,7 @@ var checks = []struct {
 }
 
 func newDoctor(a *app) *cobra.Command {
-	var config string
+	var config, store string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong with keeper and around it, and say how to mend it",
@@ -104,7 +105,7 @@ prints no secret. Exit code 1 if there is a problem, 0 with warnings at most.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := until(cmd.Context())
 			defer stop()
-			d, err := a.newDoctor(config)
+			d, err := a.newDoctor(config, store)
 			if err != nil {
 				return err
 			}
@@ -112,11 +113,12 @@ prints no secret. Exit code 1 if there is a problem, 0 with warnings at most.`,
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "configuration `FILE` of keeper serve, which names folders, ports and files")
+	cmd.Flags().StringVar(&store, "store", "", "`ADDRESS` of the store, where that is a PostgreSQL database (default KEEPER_STORE, or as the configuration says)")
 	return cmd
 }
 
-func (a *app) newDoctor(config string) (*doctor, error) {
-	d := &doctor{app: a, configFile: config, check: "configuration"}
+func (a *app) newDoctor(config, store string) (*doctor, error) {
+	d := &doctor{app: a, configFile: config, storeFlag: store, check: "configuration"}
 	if err := d.configure(); err != nil {
 		d.problem(err.Error(), "Keeper refuses to start with it; what follows goes by the defaults.", "${EDITOR:-vi} "+shellQuote(firstOf(config, "~/.profile")))
 		if err := d.useConfig(Config{}); err != nil {
@@ -149,15 +151,19 @@ func (a *app) newDoctor(config string) (*doctor, error) {
 // configure reads the configuration that keeper serve would.
 func (d *doctor) configure() error {
 	c, err := loadConfig(d.configFile)
-	if err == nil {
-		err = c.check()
-	}
 	if err != nil {
 		return err
 	}
 	c.overlay(d.env)
+	c.Store = firstOf(d.storeFlag, c.Store)
+	if err := c.check(); err != nil {
+		return err
+	}
 	return d.useConfig(c)
 }
+
+// place is where keeper's rows are.
+func (d *doctor) place() server.Place { return server.Place{Folder: d.data, Store: d.config.Store} }
 
 func (d *doctor) useConfig(c Config) (err error) {
 	d.config = c

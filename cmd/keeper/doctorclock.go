@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/store"
-	"github.com/superinstance/keeper/internal/store/sqlite"
 )
 
 const (
@@ -54,7 +53,7 @@ func (d *doctor) checkSkew(ahead time.Duration) {
 
 // checkJumps looks for times in the store that only a clock which was set can explain.
 func (d *doctor) checkJumps(ctx context.Context) {
-	db, err := sqlite.OpenToRead(ctx, d.data)
+	db, err := d.place().OpenToRead(ctx)
 	if err != nil {
 		return // the store's own check says so
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/store"
-	"github.com/superinstance/keeper/internal/store/sqlite"
 )
 
 const (
@@ -53,7 +52,7 @@ func (d *doctor) checkKeys(ctx context.Context) {
 // storedKeys are the keys in the store, sealed as they are; none where there is no
 // database.
 func (d *doctor) storedKeys(ctx context.Context) ([]store.KEK, []store.Key, error) {
-	db, err := sqlite.OpenToRead(ctx, d.data)
+	db, err := d.place().OpenToRead(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -31,6 +32,11 @@ func (d *doctor) checkPermissions(context.Context) {
 	for _, file := range []string{d.config.VaultKeyFile, d.config.AdminTokenFile, d.env["KEEPER_ADMIN_TOKEN_FILE"], d.config.TLS.KeyFile} {
 		if file != "" {
 			d.checkPrivate(file, "Whoever reads it can act as keeper or as its operator.")
+		}
+	}
+	if u, err := url.Parse(d.config.Store); err == nil && u.User != nil && d.configFile != "" {
+		if _, has := u.User.Password(); has {
+			d.checkPrivate(d.configFile, "Whoever reads it has the password of keeper's database.")
 		}
 	}
 	if config := d.configFile; config != "" {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/superinstance/keeper/internal/store"
-	"github.com/superinstance/keeper/internal/store/sqlite"
 )
 
 const (
@@ -27,13 +26,30 @@ var schemaMends = []struct {
 	{store.ErrDamaged, true, "Keeper refuses calls that it cannot record.", "sqlite3 DATA/keeper.db .recover   # or put the folder back from a backup"},
 }
 
+// databaseMends are schemaMends for a database that is not in the data folder.
+var databaseMends = []struct {
+	err       error
+	grave     bool
+	why, mend string
+}{
+	{store.ErrNewerSchema, true, "This keeper is older than the one that changed it, and refuses to start.", "go install github.com/superinstance/keeper/cmd/keeper@latest"},
+	{store.ErrOlderSchema, false, "The next start brings it up to date; there is no way back but a backup.", "pg_dump -Fc -n keeper -d DATABASE > before-upgrade.dump"},
+	{store.ErrForeignSchema, true, "Somebody changed keeper's tables behind its back, and it refuses to start.", "KEEPER audit verify --store DATABASE"},
+	{store.ErrDamaged, true, "Keeper refuses calls that it cannot record.", "pg_amcheck -s keeper -d DATABASE   # and restore it from a backup"},
+	{store.ErrUnreachable, true, "Keeper refuses every call that it cannot record.", "pg_isready -d DATABASE"},
+}
+
 // checkStore looks at the database and at the disk that it is on.
 func (d *doctor) checkStore(ctx context.Context) {
 	if !d.hasData() {
 		return
 	}
 	d.checkDisk()
-	db, err := sqlite.OpenToRead(ctx, d.data)
+	if d.config.Store != "" {
+		d.checkDatabase(ctx)
+		return
+	}
+	db, err := d.place().OpenToRead(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		d.note("%s holds no database yet", d.data)
 		return
@@ -43,14 +59,18 @@ func (d *doctor) checkStore(ctx context.Context) {
 		return
 	}
 	defer db.Close()
-	schema, err := sqlite.Schema(ctx, d.data)
+	schema, err := d.place().Schema(ctx)
 	if err != nil {
 		d.unopened(err)
 		return
 	}
+	pages, ok := db.(interface{ CheckPages(context.Context) error })
+	if !ok {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, pagesPatience)
 	defer cancel()
-	switch err := db.CheckPages(ctx); {
+	switch err := pages.CheckPages(ctx); {
 	case errors.Is(err, context.DeadlineExceeded):
 		d.note("the database opens, but is too large to be looked through here; keeper audit verify --folder %s does", shellQuote(d.data))
 	case err != nil:
@@ -75,6 +95,48 @@ func (d *doctor) unopened(err error) {
 		return
 	}
 	d.problem(what, "Keeper cannot use it, and refuses to start or to serve.", "ls -la "+shellQuote(d.data))
+}
+
+// checkDatabase looks at a database that is elsewhere.
+func (d *doctor) checkDatabase(ctx context.Context) {
+	place := d.place()
+	if place.Unprotected() {
+		d.warn("what goes to the store "+place.String()+" is not protected on its way", "Others on it can read the audit log and change what keeper decides by.",
+			"KEEPER_STORE='"+place.String()+"?sslmode=verify-full&sslrootcert=/etc/keeper/database.pem'   # in keeper's environment")
+	}
+	db, err := place.OpenToRead(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		d.note("the database %s holds no keeper yet", place)
+		return
+	}
+	if err != nil {
+		d.unopenedDatabase(err)
+		return
+	}
+	defer db.Close()
+	if _, err := db.AuditTotals(ctx); err != nil {
+		d.unopenedDatabase(err)
+		return
+	}
+	d.ok("the database %s opens, and has a schema that this keeper works with", place)
+}
+
+func (d *doctor) unopenedDatabase(err error) {
+	shown := d.place().String()
+	what := "the database " + shown + " is not as it should be: " + printable(err.Error())
+	for _, known := range databaseMends {
+		if !errors.Is(err, known.err) {
+			continue
+		}
+		mend := strings.NewReplacer("DATABASE", shellQuote(shown), "KEEPER", ownName()).Replace(known.mend)
+		if known.grave {
+			d.problem(what, known.why, mend)
+		} else {
+			d.warn(what, known.why, mend)
+		}
+		return
+	}
+	d.problem(what, "Keeper cannot use it, and refuses to start or to serve.", "psql -d "+shellQuote(shown)+" -c 'SELECT 1'")
 }
 
 // checkDisk looks at the file system of the data folder.

@@ -32,7 +32,7 @@ const gcPercent = 400
 // serveFlags are the settings that flags can override.
 type serveFlags struct {
 	config, addr, adminAddr string
-	logFormat               string
+	logFormat, store        string
 	acceptStore             bool
 }
 
@@ -56,6 +56,7 @@ docs/configuration.md, or
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
 	}
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE`, YAML")
+	cmd.Flags().StringVar(&f.store, "store", "", "`ADDRESS` of a PostgreSQL database that keeps the store, postgres://user@host/name (default KEEPER_STORE; else it is in the data folder)")
 	cmd.Flags().BoolVar(&f.acceptStore, "accept-store", false, "start although rows of the store are not what the audit log says, and record which")
 	f.addresses(cmd)
 	return cmd
@@ -71,6 +72,7 @@ func (f *serveFlags) addresses(cmd *cobra.Command) {
 func (f *serveFlags) over(c *Config, data string) {
 	c.Addr, c.AdminAddr = firstOf(f.addr, c.Addr), firstOf(f.adminAddr, c.AdminAddr)
 	c.Data, c.Log.Format = firstOf(data, c.Data), firstOf(f.logFormat, c.Log.Format)
+	c.Store = firstOf(f.store, c.Store)
 }
 
 func (a *app) serve(ctx context.Context, f serveFlags) error {
@@ -104,6 +106,9 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	}
 	go a.reloadAt(ctx, s, reloads)
 	fmt.Fprintf(a.out, "keeper %s listens on %s, data in %s\n", version(), s.URL(), c.Data)
+	if c.Store != "" {
+		fmt.Fprintf(a.out, "the store is %s\n", printable(placeOf(c).String()))
+	}
 	if s.AdminURL() != s.URL() {
 		fmt.Fprintf(a.out, "management routes are on %s\n", s.AdminURL())
 	}
@@ -134,6 +139,9 @@ func (a *app) readConfig(f serveFlags) (Config, error) {
 	c.Data = firstOf(c.Data, a.stateFolder())
 	return c, nil
 }
+
+// placeOf is where a keeper of this configuration keeps its rows.
+func placeOf(c Config) server.Place { return server.Place{Folder: c.Data, Store: c.Store} }
 
 // hangupSettles is how long further signals count as the one that came: systemd sends one
 // by itself, and the unit has another sent for its earlier versions.

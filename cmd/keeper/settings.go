@@ -24,7 +24,7 @@ const secretPrefix = "KEEPER_SECRET_"
 // overlay puts the environment over what the file says.
 func (c *Config) overlay(env map[string]string) {
 	for name, field := range map[string]*string{
-		"KEEPER_ADDR": &c.Addr, "KEEPER_ADMIN_ADDR": &c.AdminAddr, "KEEPER_DATA": &c.Data,
+		"KEEPER_ADDR": &c.Addr, "KEEPER_ADMIN_ADDR": &c.AdminAddr, "KEEPER_DATA": &c.Data, "KEEPER_STORE": &c.Store,
 		"KEEPER_ADMIN_TOKEN_FILE": &c.AdminTokenFile, "KEEPER_VAULT_KEY_FILE": &c.VaultKeyFile,
 	} {
 		*field = firstOf(env[name], *field)
@@ -98,7 +98,7 @@ func (a *app) settingsOf(c Config, logger *slog.Logger) (server.Config, error) {
 		return server.Config{}, err
 	}
 	out := server.Config{
-		DataDir: c.Data, AcceptStore: a.acceptStore, Addr: firstOf(c.Addr, server.DefaultAddr), AdminAddr: c.AdminAddr,
+		DataDir: c.Data, Store: c.Store, AcceptStore: a.acceptStore, Addr: firstOf(c.Addr, server.DefaultAddr), AdminAddr: c.AdminAddr,
 		TLS:          server.TLS(c.TLS),
 		Forward:      server.Forward(c.Forward),
 		Registration: registration, DefaultScopes: scopes,
@@ -225,5 +225,5 @@ func (a *app) forget() error {
 
 // holdsSecret reports whether a variable of keeper's own holds a secret.
 func holdsSecret(name string) bool {
-	return strings.HasPrefix(name, secretPrefix) || name == "KEEPER_VAULT_KEY" || name == "KEEPER_ADMIN_TOKEN" || name == "KEEPER_TOKEN"
+	return strings.HasPrefix(name, secretPrefix) || name == "KEEPER_VAULT_KEY" || name == "KEEPER_ADMIN_TOKEN" || name == "KEEPER_TOKEN" || name == "KEEPER_STORE"
 }

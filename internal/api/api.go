@@ -60,6 +60,8 @@ type Config struct {
 	Archive func(ctx context.Context) (files int, err error)
 	// Backup records that a backup is asked for, and returns what writes it. Nil: none is made.
 	Backup func(ctx context.Context, r backup.Request) (write func(ctx context.Context, w io.Writer) error, err error)
+	// NoBackup is why the store can be in none, as a sentence about it. Empty: it can.
+	NoBackup string
 	// Reload takes the settings over that are in the configuration now. Nil: they are
 	// never read again.
 	Reload func(ctx context.Context) (Reloaded, error)
@@ -145,6 +147,7 @@ type API struct {
 	backup     func(ctx context.Context, r backup.Request) (func(context.Context, io.Writer) error, error)
 	checkRows  func(ctx context.Context, signed audit.State) error
 	checkIndex func(ctx context.Context, progress func(entries int64)) error
+	noBackup   string
 	figures    *figures.Figures
 	quotas     *quota.Book
 	sessions   *session.Book
@@ -202,6 +205,7 @@ func New(c Config) (*API, error) {
 		archive:    c.Archive,
 		reload:     c.Reload,
 		backup:     c.Backup,
+		noBackup:   c.NoBackup,
 		figures:    c.Figures,
 		quotas:     c.Quotas,
 		sessions:   c.Sessions,

@@ -26,6 +26,9 @@ func (s *surface) makeBackup(ctx context.Context, in *backupInput) (*huma.Stream
 	if s.backup == nil {
 		return nil, errNoRoute
 	}
+	if s.noBackup != "" {
+		return nil, &fieldError{"store", s.noBackup}
+	}
 	r := backup.Request{WithKey: in.Body.WithKey, WithoutArchive: in.Body.WithoutArchive}
 	switch given := in.Body.Passphrase; {
 	case given != nil && len(in.Body.Recipients) > 0:

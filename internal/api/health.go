@@ -60,12 +60,14 @@ func (a *API) shared(ctx context.Context, name string, check func(context.Contex
 
 // unreadiness is what anyone may know of the reason.
 func unreadiness(err error) string {
-	for _, cause := range []error{store.ErrDiskFull, store.ErrReadOnly, store.ErrDamaged, store.ErrDisk} {
+	for _, cause := range []error{store.ErrDiskFull, store.ErrReadOnly, store.ErrDamaged, store.ErrDisk, store.ErrUnreachable} {
 		if errors.Is(err, cause) {
 			return cause.Error()
 		}
 	}
 	switch {
+	case errors.Is(err, store.ErrHeld):
+		return "another keeper has the store now"
 	case errors.Is(err, ErrStopping):
 		return ErrStopping.Error()
 	case errors.Is(err, audit.ErrTampered):

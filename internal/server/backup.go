@@ -19,11 +19,17 @@ import (
 	"github.com/superinstance/keeper/internal/vault"
 )
 
+// externalStore is why there is no backup of a keeper whose rows are not in its folder.
+const externalStore = "it is PostgreSQL, which is backed up by its own tools, such as pg_dump; docs/postgres.md says what else belongs to a backup"
+
 // BackupFolder writes a backup of the data folder dir to w, where the folder's keeper
 // cannot be asked for one. A keeper may run on it, whose log then does not say that
 // there is a backup. configuration is the text of its file; nil: none is put in.
 func BackupFolder(ctx context.Context, dir string, configuration []byte, version string, r backup.Request, w io.Writer) error {
 	if _, err := os.Stat(filepath.Join(dir, backup.Database)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(dir, backup.Database+movedSuffix)); err == nil {
+			return fmt.Errorf("the store of %s: %s", dir, externalStore)
+		}
 		return fmt.Errorf("%s holds no keeper; name the folder that keeper's --data names", dir)
 	}
 	return backingUp{dir: dir, keyFile: filepath.Join(dir, vaultKeyFile), configuration: configuration, version: version}.write(ctx, r, w)

@@ -41,6 +41,9 @@ type Config struct {
 	// DataDir is the folder of the store and of the keys. It is made, mode
 	// 0700, and held: no other keeper can use it meanwhile.
 	DataDir string
+	// Store is the PostgreSQL database that keeps the rows, "postgres://user@host/name",
+	// where several machines are to reach them. Empty: SQLite does, in DataDir.
+	Store string
 	// Addr is the listen address, "host:port"; port 0 takes a free one.
 	Addr string
 	// AdminAddr is a second listener for every route that agents do not need.
@@ -220,8 +223,11 @@ func (c Config) normal() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return c, errors.Join(c.checkTLS(), c.checkListeners(), c.Audit.checkFiles(c.DataDir))
+	return c, errors.Join(CheckStore(c.Store), c.checkTLS(), c.checkListeners(), c.Audit.checkFiles(c.DataDir))
 }
+
+// place is where the rows are.
+func (c Config) place() Place { return Place{Folder: c.DataDir, Store: c.Store} }
 
 func (c Config) checkTLS() error {
 	switch {

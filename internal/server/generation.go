@@ -159,6 +159,9 @@ func (s *Server) serveWith(g, before *generation) error {
 		Registration:       g.config.Registration,
 		Logger:             s.config.Logger,
 	}
+	if s.config.Store != "" {
+		routes.NoBackup = externalStore
+	}
 	if s.config.Reread != nil {
 		routes.Reload = s.Reload
 	}

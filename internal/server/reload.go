@@ -21,6 +21,7 @@ var waits = map[string]string{
 	"adminAddr":      listens,
 	"providerListen": listens,
 	"data":           "its store is open, and no other keeper may hold it meanwhile",
+	"store":          "it is open, and keeper knows what is in it",
 	"vaultKeyFile":   "it opened the vault at the start; `keeper key rotate vault` changes the key itself while keeper runs",
 }
 
@@ -219,7 +220,7 @@ func (s *Server) readAgain(c *change) (next Config, err error) {
 
 // keepStarted puts what keeper was started with in the place of what waits.
 func (c *Config) keepStarted(started Config, tls bool) {
-	c.DataDir, c.AcceptStore, c.VaultKey, c.VaultKeyFrom, c.Imports = started.DataDir, started.AcceptStore, started.VaultKey, started.VaultKeyFrom, started.Imports
+	c.DataDir, c.Store, c.AcceptStore, c.VaultKey, c.VaultKeyFrom, c.Imports = started.DataDir, started.Store, started.AcceptStore, started.VaultKey, started.VaultKeyFrom, started.Imports
 	c.Addr, c.AdminAddr, c.ProviderListen, c.AdminToken = started.Addr, started.AdminAddr, started.ProviderListen, started.AdminToken
 	c.Logger, c.Relog, c.Version, c.Reread = started.Logger, started.Relog, started.Version, started.Reread
 	if tls {

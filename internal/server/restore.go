@@ -74,7 +74,7 @@ func CheckBackup(ctx context.Context, b *backup.Backup, c BackupCheck) (r Backup
 
 // checkLog verifies the log up to the head that the manifest has, and holds the rows and
 // the index against it.
-func checkLog(ctx context.Context, db *sqlite.DB, log backup.Log, key string) (entries int64, err error) {
+func checkLog(ctx context.Context, db Database, log backup.Log, key string) (entries int64, err error) {
 	verifier, err := audit.NewVerifier(cmp.Or(key, log.PublicKey))
 	if err != nil {
 		return 0, err
@@ -106,7 +106,7 @@ func checkLog(ctx context.Context, db *sqlite.DB, log backup.Log, key string) (e
 
 // openSecrets opens all secrets and keeper's own keys with the key that was given, or
 // the one in the backup.
-func openSecrets(ctx context.Context, db *sqlite.DB, b *backup.Backup, given secret.Value) (secrets int, opened bool, err error) {
+func openSecrets(ctx context.Context, db Database, b *backup.Backup, given secret.Value) (secrets int, opened bool, err error) {
 	rows, err := db.Credentials(ctx)
 	if err != nil {
 		return 0, false, err

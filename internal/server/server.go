@@ -26,8 +26,6 @@ import (
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/secret"
-	"github.com/superinstance/keeper/internal/store"
-	"github.com/superinstance/keeper/internal/store/sqlite"
 	"github.com/superinstance/keeper/internal/telemetry"
 	"github.com/superinstance/keeper/internal/vault"
 )
@@ -44,7 +42,7 @@ type Server struct {
 	current  atomic.Pointer[generation]
 	imported []string
 
-	db         *sqlite.DB
+	db         Database
 	rows       *anchor.Store
 	log        *audit.Log
 	vault      *vault.Vault
@@ -130,15 +128,12 @@ func (s *Server) openStore(ctx context.Context) error {
 	if backup.Unfinished(s.config.DataDir) {
 		return fmt.Errorf("opening the data folder %s: a restore into it was broken off; run `keeper restore` again", s.config.DataDir)
 	}
-	db, err := sqlite.Open(ctx, s.config.DataDir, s.config.Logger)
-	if errors.Is(err, store.ErrHeld) {
-		return fmt.Errorf("opening the data folder %s: %w; stop that one, or give this one a folder of its own with --data or KEEPER_DATA", s.config.DataDir, err)
-	}
+	db, release, err := s.config.place().open(ctx, s.config.Logger)
 	if err != nil {
-		return fmt.Errorf("opening the data folder %s: %w", s.config.DataDir, err)
+		return err
 	}
 	s.db = db
-	s.closers = append(s.closers, func(context.Context) error { return db.Close() }, s.closeOutlets)
+	s.closers = append(s.closers, func(context.Context) error { return release() }, s.closeOutlets)
 	s.log, err = audit.Open(ctx, audit.Config{
 		Store: db, Logger: s.config.Logger, Accept: s.config.AcceptStore,
 		CheckpointEntries: s.config.Audit.CheckpointEntries, CheckpointInterval: s.config.Audit.CheckpointInterval,
@@ -225,7 +220,11 @@ func (s *Server) signLog(ctx context.Context) error {
 // tampered adds the mend to an error that says that the log was tampered with.
 func (s *Server) tampered(err error) error {
 	if errors.Is(err, audit.ErrTampered) {
-		return fmt.Errorf("%w; `keeper audit verify --folder %s` names what was done to the log; put the folder back from a backup. Where rows of the store are named, `keeper serve --accept-store` starts with them as they are, and records that", err, s.config.DataDir)
+		look, back := "--folder "+s.config.DataDir, "put the folder back from a backup"
+		if s.config.Store != "" {
+			look, back = "--store "+s.config.place().String(), "restore the database from a backup"
+		}
+		return fmt.Errorf("%w; `keeper audit verify %s` names what was done to the log; %s. Where rows of the store are named, `keeper serve --accept-store` starts with them as they are, and records that", err, look, back)
 	}
 	return err
 }

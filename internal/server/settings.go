@@ -26,7 +26,7 @@ func (c Config) settings() map[string]any {
 	for _, s := range c.Audit.Sinks {
 		sinks = append(sinks, sinkSetting{s.Name, s.Type, string(s.Format), s.From, s.Path, s.Address, s.URLFile, s.MinRisk, s.Events})
 	}
-	return map[string]any{
+	all := map[string]any{
 		"addr": c.Addr, "adminAddr": c.AdminAddr, "tls": c.TLS, "forward": c.Forward,
 		"registration": c.Registration, "defaultScopes": c.DefaultScopes.Strings(),
 		"providers": c.Providers, "providerURLs": c.ProviderURLs, "providerListen": c.ProviderListen,
@@ -45,6 +45,10 @@ func (c Config) settings() map[string]any {
 		"logLevel": c.LogLevel.String(), "logFormat": c.LogFormat, "data": c.DataDir, "vaultKeyFile": c.VaultKeyFrom,
 		"secrets": c.Secrets, "sources": []any{c.Sources.OpenBao, c.Sources.Exec},
 	}
+	if c.Store != "" {
+		all["store"] = c.place().String()
+	}
+	return all
 }
 
 // recordSettings writes down that settings are others than at the last start, and

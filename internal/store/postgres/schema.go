@@ -220,7 +220,7 @@ func compareObjects(found, own []string, ahead bool) error {
 	case len(missing) > 0:
 		return fmt.Errorf("%w: missing, or not as keeper makes it: %s; restore the database from a backup", store.ErrForeignSchema, listed(missing))
 	case len(foreign) > 0:
-		return fmt.Errorf("%w: %s; drop it with psql while keeper is stopped, and look for what it changed: keeper audit verify --store", store.ErrForeignSchema, listed(foreign))
+		return fmt.Errorf("%w: %s; drop it with psql while keeper is stopped, and look for what it changed: keeper audit verify --store ADDRESS", store.ErrForeignSchema, listed(foreign))
 	}
 	return nil
 }

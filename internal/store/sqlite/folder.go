@@ -34,15 +34,8 @@ func hold(path string) (*folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolving the data folder: %w", err)
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("making the data folder: %w", err)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("looking at the data folder: %w", err)
-	}
-	if info.Mode().Perm()&0o002 != 0 {
-		return nil, fmt.Errorf("data folder %s is writable by every user: chmod 700 it, or name a folder inside it", path)
+	if err := makeFolder(path); err != nil {
+		return nil, err
 	}
 	lock, err := takeLock(filepath.Join(path, lockName))
 	if err != nil {
@@ -53,6 +46,21 @@ func hold(path string) (*folder, error) {
 		return nil, errors.Join(err, f.release())
 	}
 	return f, nil
+}
+
+// makeFolder makes the folder if there is none.
+func makeFolder(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fmt.Errorf("making the data folder: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("looking at the data folder: %w", err)
+	}
+	if info.Mode().Perm()&0o002 != 0 {
+		return fmt.Errorf("data folder %s is writable by every user: chmod 700 it, or name a folder inside it", path)
+	}
+	return nil
 }
 
 // takeLock uses flock and not fcntl: a second opener in this same process must

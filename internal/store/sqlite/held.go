@@ -38,8 +38,8 @@ const LockName = lockName
 // Lock makes the folder dir if there is none, and holds it until release, without
 // opening or making a database. It returns store.ErrHeld when another has it.
 func Lock(dir string) (release func() error, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the data folder: %w", err)
+	if err := makeFolder(dir); err != nil {
+		return nil, err
 	}
 	lock, err := takeLock(filepath.Join(dir, lockName))
 	if err != nil {
