@@ -127,7 +127,7 @@ var sampleFlags = map[string][]string{
 // local are the commands that ask no keeper.
 var local = []string{
 	"keeper dev", "keeper serve", "keeper demo", "keeper version", "keeper ca trust", "keeper doctor",
-	"keeper restore", "keeper migrate status",
+	"keeper restore", "keeper migrate status", "keeper migrate-store",
 	"keeper providers", "keeper providers ls", "keeper providers explain",
 	"keeper completion bash", "keeper completion zsh", "keeper completion fish", "keeper completion powershell",
 }
