@@ -3,7 +3,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GORELEASER = github.com/goreleaser/goreleaser/v2@v2.15.4
 
-.PHONY: build test race lint fuzz faults vault conformance openapi monitoring clients matrix browser report bench bench-audit soak
+.PHONY: build test race lint fuzz faults vault postgres bench-postgres conformance openapi monitoring clients matrix browser report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -39,6 +39,19 @@ faults:
 # Secrets from a real server of HashiCorp Vault, which takes some minutes to build.
 vault:
 	cd internal/source/sourcetest/vaulttest && go test -mod=mod -vet=off -count 1 ./...
+
+# The store on a real PostgreSQL, also behind PgBouncer, which must be installed.
+# KEEPER_TEST_POSTGRES names the server, as postgres://user@host:port of a role that may
+# make databases: each test makes its own, and drops it. Elsewhere these tests are none.
+postgres:
+	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make postgres: KEEPER_TEST_POSTGRES names no server, such as postgres://postgres@127.0.0.1:5432" >&2; exit 1; }
+	@command -v pgbouncer >/dev/null && command -v pg_dump >/dev/null || { echo "make postgres: pgbouncer or pg_dump is missing" >&2; exit 1; }
+	go test -count 1 ./internal/store/postgres ./internal/server/onpostgres
+
+# How many audit entries a second go in, beside plain COPY of the same rows.
+bench-postgres:
+	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make bench-postgres: KEEPER_TEST_POSTGRES names no server" >&2; exit 1; }
+	go test -run '^$$' -bench AppendAudit -benchtime 200x ./internal/store/postgres
 
 # A public suite for HTTP/2 against each listener, beside a bare server.
 conformance:

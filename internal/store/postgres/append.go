@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,6 @@ import (
 const loadBlocks = 64
 
 var (
-	auditTable = pgx.Identifier{"keeper", "audit"}
-	auditNames = []string{"seq", "id", "time", "event", "agent_id", "provider", "risk", "request_id", "details", "hash", "seal"}
-
 	slicesTable = pgx.Identifier{"keeper", "audit_slices"}
 	slicesNames = []string{"grp", "slice", "facets", "trigrams"}
 )
@@ -28,6 +26,7 @@ type appender struct {
 	known bool  // last and index are what is in the database
 	last  int64 // Seq of the last entry
 	index *index.Builder
+	text  []byte // to be used again
 }
 
 // AppendAudit appends the entries, and the nodes that they complete, in one
@@ -76,22 +75,42 @@ func (a *appender) append(ctx context.Context, db *DB, head *store.Checkpoint, e
 		return err
 	}
 	full := a.index.Add(entries)
-	err := db.transact(ctx, "committing", kind{lock: lockAudit, timeout: writeTimeout}, func(w tx) error {
-		if db.within == nil && w.last != a.last {
-			return fmt.Errorf("the log ends with entry %d, where this keeper wrote %d: %w", w.last, a.last, store.ErrSequence)
-		}
-		if err := w.copyEntries(entries); err != nil {
-			return err
-		}
-		if err := w.insertIndex(full, nodes); err != nil || head == nil {
-			return err
-		}
-		return w.putSuccession(*head)
-	})
+	err := db.append(ctx, a, head, entries, full, nodes)
 	if err == nil {
 		a.last += int64(len(entries))
 	}
-	return err
+	return withCause(err)
+}
+
+// append appends in one transaction, of two messages: one begins it, the other has all
+// rows and the COMMIT. So each entry costs little more than by COPY alone; and the COMMIT
+// is sent only once the server has the lock under which everyone else will wait.
+func (db *DB) append(ctx context.Context, a *appender, head *store.Checkpoint, entries []store.AuditEntry, full index.Completed, nodes []store.AuditNode) error {
+	if err := db.writable(ctx); err != nil {
+		return err
+	}
+	a.text = appendCopy(a.text[:0], entries)
+	if db.within != nil {
+		w := tx{ctx: ctx, conn: db.within}
+		if err := w.putBeside(head, full.Groups); err != nil {
+			return err
+		}
+		_, err := w.conn.PgConn().CopyFrom(ctx, bytes.NewReader(a.text), auditCopy+indexText(full, nodes))
+		return err
+	}
+	w, release, err := db.begin(ctx, kind{lock: lockAudit, timeout: writeTimeout})
+	if err != nil {
+		return err
+	}
+	defer release()
+	if w.last != a.last {
+		return errors.Join(fmt.Errorf("the log ends with entry %d, where this keeper wrote %d: %w", w.last, a.last, store.ErrSequence), undo(w.conn))
+	}
+	if err := w.putBeside(head, full.Groups); err != nil {
+		return errors.Join(err, undo(w.conn))
+	}
+	tag, err := w.conn.PgConn().CopyFrom(w.ctx, bytes.NewReader(a.text), auditCopy+indexText(full, nodes)+";\nCOMMIT")
+	return db.concluded(w, tag, err)
 }
 
 // follow returns an error unless the entries follow the last one, and one another.
@@ -104,37 +123,20 @@ func follow(last int64, entries []store.AuditEntry) error {
 	return nil
 }
 
-func (w tx) copyEntries(entries []store.AuditEntry) error {
-	row := make([]any, len(auditNames)) // used anew: each is encoded before the next is asked for
-	_, err := w.conn.CopyFrom(w.ctx, auditTable, auditNames, pgx.CopyFromSlice(len(entries), func(i int) ([]any, error) {
-		e := &entries[i]
-		row[0], row[1], row[2], row[3], row[4], row[5] = e.Seq, encoded(e.ID), store.Nanos(e.Time), encoded(e.Event), encoded(e.AgentID), encoded(e.Provider)
-		row[6], row[7], row[8], row[9], row[10] = int32(e.Risk), encoded(e.RequestID), e.Details, e.Hash[:], e.Seal[:]
-		return row, nil
-	}))
-	return err
-}
-
-// insertIndex inserts what entries completed.
-func (w tx) insertIndex(full index.Completed, nodes []store.AuditNode) error {
-	var b pgx.Batch
-	addNodes(&b, nodes)
-	for i := range full.Blocks {
-		one := &full.Blocks[i]
-		b.Queue("INSERT INTO keeper.audit_blocks (block, min_time, max_time, max_risk, high_risk) VALUES ($1, $2, $3, $4, $5)",
-			one.Number, one.Span.MinTime, one.Span.MaxTime, one.Span.MaxRisk, one.HighRisk)
-		b.Queue("INSERT INTO keeper.audit_filters (block, facets, trigrams) VALUES ($1, $2, $3)", one.Number, one.Facets[:], one.Trigrams[:])
-	}
-	for _, g := range full.Groups {
-		b.Queue("INSERT INTO keeper.audit_groups (grp, min_time, max_time, max_risk) VALUES ($1, $2, $3, $4)",
-			g.Number, g.Span.MinTime, g.Span.MaxTime, g.Span.MaxRisk)
-	}
-	if b.Len() > 0 {
-		if err := w.conn.SendBatch(w.ctx, &b).Close(); err != nil {
+// putBeside inserts what is seldom there: the head of a succession, nil where there is
+// none, and the slices of groups that entries completed.
+func (w tx) putBeside(head *store.Checkpoint, groups []*index.Group) error {
+	if head != nil {
+		if err := w.putSuccession(*head); err != nil {
 			return err
 		}
 	}
-	for _, g := range full.Groups {
+	return w.copySlices(groups)
+}
+
+// copySlices inserts the slices of groups that entries completed.
+func (w tx) copySlices(groups []*index.Group) error {
+	for _, g := range groups {
 		_, err := w.conn.CopyFrom(w.ctx, slicesTable, slicesNames, pgx.CopyFromSlice(index.GroupRows, func(i int) ([]any, error) {
 			facets, trigrams := g.Row(i)
 			return []any{g.Number, int32(i), facets, trigrams}, nil
@@ -174,7 +176,14 @@ func (a *appender) load(ctx context.Context, db *DB) error {
 			a.last = some[len(some)-1].Seq
 		}
 		a.known = len(some) < limit
-		return w.insertIndex(a.index.Add(some), nil)
+		full := a.index.Add(some)
+		if err := w.copySlices(full.Groups); err != nil {
+			return err
+		}
+		if text := indexText(full, nil); text != "" {
+			_, err = w.conn.PgConn().Exec(w.ctx, text[1:]).ReadAll()
+		}
+		return err
 	})
 }
 

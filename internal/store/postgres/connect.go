@@ -71,7 +71,7 @@ func parse(address string, connections int32) (*pgxpool.Config, error) {
 	if c.ConnConfig.Database == "" || c.ConnConfig.Host == "" {
 		return nil, errAddress
 	}
-	c.MaxConns = connections
+	c.MaxConns, c.MinConns, c.MinIdleConns = connections, 0, 0
 	configure(c.ConnConfig)
 	return c, nil
 }
@@ -81,7 +81,7 @@ func parse(address string, connections int32) (*pgxpool.Config, error) {
 // never prepared by name, and settings are made within transactions.
 func configure(c *pgx.ConnConfig) {
 	c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	c.StatementCacheCapacity = 0
+	c.StatementCacheCapacity, c.DescriptionCacheCapacity = 0, 512
 	if c.ConnectTimeout <= 0 || c.ConnectTimeout > connectTimeout {
 		c.ConnectTimeout = connectTimeout
 	}

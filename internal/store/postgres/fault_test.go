@@ -2,10 +2,10 @@ package postgres_test
 
 import (
 	"bytes"
-	"io"
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +19,7 @@ type between struct {
 
 	mu      sync.Mutex // guards all below
 	trigger []byte     // what is kept, with all that follows on its connection; nil: nothing
-	forward bool       // what is kept goes on to the server all the same, and its answer is lost
+	forward bool       // nothing is kept, but the answer to it is lost
 	kept    []func()   // each sends what was kept, at last
 }
 
@@ -53,13 +53,32 @@ func (b *between) serve() {
 			client.Close()
 			continue
 		}
-		go b.carry(client, server)
-		go func() { _, _ = io.Copy(client, server); client.Close() }()
+		var mute atomic.Bool
+		go b.carry(client, server, &mute)
+		go answer(client, server, &mute)
+	}
+}
+
+// answer takes what the server sends to the client, until it is lost.
+func answer(client, server net.Conn, mute *atomic.Bool) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := server.Read(buf)
+		if err != nil {
+			client.Close()
+			return
+		}
+		if mute.Load() {
+			continue
+		}
+		if _, err := client.Write(buf[:n]); err != nil {
+			return
+		}
 	}
 }
 
 // carry takes what the client sends to the server.
-func (b *between) carry(client, server net.Conn) {
+func (b *between) carry(client, server net.Conn, mute *atomic.Bool) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := client.Read(buf)
@@ -67,7 +86,7 @@ func (b *between) carry(client, server net.Conn) {
 			server.Close()
 			return
 		}
-		if b.keep(buf[:n], client, server) {
+		if b.keep(buf[:n], server, mute) {
 			return
 		}
 		if _, err := server.Write(buf[:n]); err != nil {
@@ -76,7 +95,7 @@ func (b *between) carry(client, server net.Conn) {
 	}
 }
 
-func (b *between) keep(sent []byte, client, server net.Conn) bool {
+func (b *between) keep(sent []byte, server net.Conn, mute *atomic.Bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.trigger == nil || !bytes.Contains(sent, b.trigger) {
@@ -84,9 +103,8 @@ func (b *between) keep(sent []byte, client, server net.Conn) bool {
 	}
 	b.trigger = nil
 	if b.forward {
-		client.Close() // first, so that no answer comes through
-		_, _ = server.Write(sent)
-		return true
+		mute.Store(true)
+		return false
 	}
 	sent = bytes.Clone(sent)
 	b.kept = append(b.kept, func() { _, _ = server.Write(sent) })

@@ -132,12 +132,20 @@ func (db *DB) commit(ctx context.Context, k kind, f func(tx) error) error {
 		return errors.Join(err, undo(w.conn))
 	}
 	tag, err := w.conn.Exec(w.ctx, "COMMIT")
+	return db.concluded(w, tag, err)
+}
+
+// concluded says what became of a transaction whose last statement, the COMMIT, was sent.
+func (db *DB) concluded(w tx, tag pgconn.CommandTag, err error) error {
 	switch {
-	case err != nil && !refused(err):
-		db.doubts.Add(1)
-	case err == nil && tag.String() != "COMMIT":
-		err = errUndone
+	case err == nil && tag.String() == "COMMIT":
+		return nil
+	case err == nil:
+		return errUndone
+	case refused(err):
+		return errors.Join(err, undo(w.conn))
 	}
+	db.doubts.Add(1)
 	return err
 }
 
