@@ -142,16 +142,42 @@ func (h *hold) keep(ctx context.Context) {
 			h.conn = nil
 			h.logger.WarnContext(ctx, "the hold on the database was lost; it is taken anew")
 		}
-		switch held, err := h.lock(ctx); {
+		switch taken, err := h.retake(ctx); {
 		case ctx.Err() != nil:
-		case held:
-			h.logger.InfoContext(ctx, "the database is held again")
 		case err != nil:
 			h.logger.WarnContext(ctx, "the database cannot be held", "error", withCause(err))
-		default:
-			h.logger.ErrorContext(ctx, "another keeper has the database now; this one writes nothing any more")
+		case taken:
+			h.logger.ErrorContext(ctx, "another keeper took the database; this one writes nothing any more, and must be stopped")
+			return
+		case h.conn != nil:
+			h.logger.InfoContext(ctx, "the database is held again")
 		}
 	}
+}
+
+// retake opens the transaction anew, unless another keeper took the database since: then
+// this one would only be in the way. Somebody who looks whether it is free may have it for
+// a moment.
+func (h *hold) retake(ctx context.Context) (taken bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, h.config)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = closeConn(conn) }()
+	held, err := h.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	var epoch int64
+	err = conn.QueryRow(ctx, "SELECT epoch FROM keeper.holder WHERE id = 1").Scan(&epoch)
+	taken = err == nil && epoch != h.epoch
+	if held && (err != nil || taken) {
+		_ = closeConn(h.conn)
+		h.conn = nil
+	}
+	return taken, err
 }
 
 func (h *hold) ping(ctx context.Context) error {

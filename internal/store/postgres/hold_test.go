@@ -2,8 +2,10 @@ package postgres_test
 
 import (
 	"errors"
+	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,6 +71,49 @@ func TestAKeeperThatLostTheDatabaseToAnotherWritesNothing(t *testing.T) {
 	}
 	if agents, err := taker.Agents(t.Context()); err != nil || len(agents) != 0 {
 		t.Errorf("got agents %v, %v; want none", agents, err)
+	}
+}
+
+// said is what a keeper logs.
+type said struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func TestAKeeperThatLostTheDatabaseIsInNobodysWay(t *testing.T) {
+	address := newDatabase(t)
+	var log said
+	lost, err := postgres.Open(t.Context(), address, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lost.Close()
+	endConnections(t, address, holding)
+	if err := openAt(t, address).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); !strings.Contains(log.String(), "another keeper took the database"); time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatalf("after a minute: got log %q, want it to say that another took the database", log.String())
+		}
+	}
+	if held, err := postgres.Held(t.Context(), address); held || err != nil {
+		t.Errorf("Held: got %v, %v; want the database free", held, err)
+	}
+	if err := lost.Ping(t.Context()); !errors.Is(err, store.ErrHeld) {
+		t.Errorf("Ping: got %v, want %v", err, store.ErrHeld)
 	}
 }
 
