@@ -63,7 +63,13 @@ func (d *doctor) checkAdminToken() {
 		if !holdsSecret(name) || name == "KEEPER_TOKEN" || d.env[name] == "" {
 			continue
 		}
-		const why = "Whoever has it can grant himself everything, and read what the vault is opened with."
+		why := "Whoever has it can grant himself everything, and read what the vault is opened with."
+		if name == "KEEPER_STORE" {
+			if !hasPassword(d.env[name]) {
+				continue
+			}
+			why = "Whoever has it can read the audit log, and change what keeper decides by."
+		}
 		what := name + " is in the environment"
 		if mark := d.setOf(append(agentMarks, "KEEPER_TOKEN")); mark != "" {
 			d.problem(what+" of an agent ("+mark+" is set, too)", why, "unset "+name)

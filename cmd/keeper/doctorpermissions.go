@@ -34,10 +34,8 @@ func (d *doctor) checkPermissions(context.Context) {
 			d.checkPrivate(file, "Whoever reads it can act as keeper or as its operator.")
 		}
 	}
-	if u, err := url.Parse(d.config.Store); err == nil && u.User != nil && d.configFile != "" {
-		if _, has := u.User.Password(); has {
-			d.checkPrivate(d.configFile, "Whoever reads it has the password of keeper's database.")
-		}
+	if d.configFile != "" && d.env["KEEPER_STORE"] == "" && hasPassword(d.config.Store) {
+		d.checkPrivate(d.configFile, "Whoever reads it has the password of keeper's database.")
 	}
 	if config := d.configFile; config != "" {
 		d.checkChangeable(config, "Whoever changes it says where keys are sent, and which commands keeper runs.")
@@ -51,6 +49,16 @@ func (d *doctor) checkPermissions(context.Context) {
 	if len(d.found.Findings) == before {
 		d.ok("nobody else can read or change what is keeper's")
 	}
+}
+
+// hasPassword reports whether the address of a store holds the password to it.
+func hasPassword(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address != "" // for all that is known
+	}
+	_, has := u.User.Password()
+	return has || u.Query().Has("password")
 }
 
 // checkFolder looks at the data folder, whose owner must be who runs keeper, and at
