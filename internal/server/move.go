@@ -23,7 +23,7 @@ const (
 	nodeLevels  = 8    // between those that are kept
 )
 
-// ErrNotEmpty: the database that a store is moved to holds a keeper already.
+// ErrNotEmpty is for a database that a store is to be moved to and that holds a keeper.
 var ErrNotEmpty = errors.New("it holds a keeper already; name an empty database")
 
 // Move is a store on its way from a data folder to a PostgreSQL database.
