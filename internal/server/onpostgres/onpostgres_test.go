@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,4 +187,71 @@ func TestAKeeperThatIsCutOffFromItsDatabaseRefusesAndComesBack(t *testing.T) {
 	}
 	k.Restart(t) // which holds the log and the rows against what was signed
 	calls(t, k, "a call after a restart", token, http.StatusOK)
+}
+
+func TestConnectionsThatEndUnderLoadLoseNoEntryAndDoubleNone(t *testing.T) {
+	address := newDatabase(t)
+	k := keepertest.Start(t, on(address))
+	token := k.Token(t, "a", "openai:chat")
+	var served atomic.Int64
+	var callers sync.WaitGroup
+	for range 6 {
+		callers.Go(func() {
+			for range 60 {
+				switch got := k.Call(t, http.MethodPost, "openai", chatPath, token, chat); got.Status {
+				case http.StatusOK:
+					served.Add(1)
+				case http.StatusServiceUnavailable: // it could not be recorded
+				default:
+					t.Errorf("got %d %s, want 200 or 503", got.Status, got.Body)
+				}
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() { callers.Wait(); close(ended) }()
+	for under := true; under; {
+		postgrestest.Exec(t, address, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'keeper'`)
+		select {
+		case <-ended:
+			under = false
+		case <-time.After(150 * time.Millisecond):
+		}
+	}
+	k.Restart(t) // which holds the log and the rows against what was signed
+	calls(t, k, "a call after a restart", token, http.StatusOK)
+	sent := int64(len(k.Provider().Requests()))
+	if n := int64(len(k.Audit(t, "event=proxy.request"))); n < sent || served.Load() == 0 {
+		t.Errorf("got %d decisions in the log for %d calls that went to the provider, %d of them answered; want one for each", n, sent, served.Load())
+	}
+	k.Stop(t)
+	sound(t, address)
+}
+
+// sound holds the log, the rows and the index against each other, and the numbers of the
+// entries against what there must be.
+func sound(t *testing.T, address string) {
+	t.Helper()
+	db, err := server.Place{Store: address}.OpenToRead(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	totals, err := db.AuditTotals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := db.AuditAfter(t.Context(), 0, int(totals.LastSeq)+1)
+	if err != nil || int64(len(entries)) != totals.LastSeq {
+		t.Fatalf("got %d entries, %v; want %d", len(entries), err, totals.LastSeq)
+	}
+	for i := range entries {
+		if entries[i].Seq != int64(i)+1 {
+			t.Fatalf("entry %d is in place %d", entries[i].Seq, i+1)
+		}
+	}
+	if err := db.CheckIndex(t.Context(), nil); err != nil {
+		t.Errorf("CheckIndex: %v", err)
+	}
 }
