@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/superinstance/keeper/internal/keepertest"
+	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/server"
 	"github.com/superinstance/keeper/internal/store"
 )
@@ -22,10 +24,20 @@ func moveOf(k *keepertest.Keeper, address string) server.Move {
 // served makes a keeper on SQLite that has some of everything.
 func served(t *testing.T) (k *keepertest.Keeper, alive, dead string) {
 	t.Helper()
-	k = keepertest.Start(t)
+	k = keepertest.Start(t, keepertest.Configured(func(c *server.Config) {
+		c.Quotas = []quota.Quota{{Name: "daily", Each: []string{"agent"}, Window: 24 * time.Hour, Requests: 1000}}
+	}))
 	alive, dead = k.Token(t, "alive", "openai:chat"), k.Token(t, "dead", "openai:chat")
 	calls(t, k, "a call", alive, http.StatusOK)
 	k.Admin(t, http.MethodPost, "/auth/revoke", map[string]any{"agentId": "dead"})
+	for _, purpose := range []string{"audit", "vault", "signing"} {
+		if status, body := k.Admin(t, http.MethodPost, "/keys/rotate", map[string]any{"purpose": purpose}); status != http.StatusOK {
+			t.Errorf("rotating the %s key: got %d %v, want 200", purpose, status, body)
+		}
+	}
+	if status, body := k.Admin(t, http.MethodPost, "/agents/alive/secret", map[string]any{}); status != http.StatusOK {
+		t.Errorf("rotating an agent's secret: got %d %v, want 200", status, body)
+	}
 	for range 600 { // more than one run of the search index, and a node of the tree
 		k.Admin(t, http.MethodGet, "/vault", nil)
 	}
@@ -48,6 +60,14 @@ func TestAStoreIsMovedWholeAndServesThere(t *testing.T) {
 	}
 	if moved.Last < 600 || moved.Agents < 2 || moved.Tokens < 2 || moved.Secrets == 0 || moved.Again {
 		t.Errorf("moved: got %+v, want all that there was", moved)
+	}
+	there, err := server.Place{Store: address}.OpenToRead(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	uses, err := there.QuotaUses(t.Context())
+	if err = errors.Join(err, there.Close()); err != nil || len(uses) == 0 {
+		t.Errorf("uses of quotas: got %v, %v; want those of before", uses, err)
 	}
 	if _, err := server.Start(t.Context(), server.Config{DataDir: k.DataDir(), Addr: "127.0.0.1:0"}); err == nil || !strings.Contains(err.Error(), "--store") {
 		t.Errorf("serving from the folder after the move: got %v, want it refused with the mend", err)
