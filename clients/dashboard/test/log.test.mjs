@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { assault, attack, chat, day, open } from '../lib/traffic.mjs';
-import { journey } from '../lib/visit.mjs';
+import { journey, variants } from '../lib/visit.mjs';
 
 const world = await open();
 const tokens = await day(world);
@@ -71,6 +71,29 @@ journey('one call is found by its id, and by its path', world, async (visit) => 
   await visit.row('/v1/embeddings').first().waitFor();
   await visit.gone(visit.row('/v1/chat/completions'));
 });
+
+journey('what is typed as the page comes up stays', world, async (visit) => {
+  const { page } = visit;
+  await page.evaluate(() => {
+    new MutationObserver((_, self) => {
+      const field = document.querySelector('input[data-search]');
+      if (!field) return;
+      self.disconnect();
+      field.value = 'typed at once';
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+    }).observe(document.body, { childList: true, subtree: true });
+  });
+  await visit.go('Audit');
+  await visit.rows().first().waitFor();
+  const find = page.getByRole('searchbox', { name: /Request id/ });
+  assert.equal(await find.inputValue(), 'typed at once');
+  await find.press('Enter');
+  await page.waitForURL(/text=typed/);
+  await page.getByRole('button', { name: 'Clear all' }).click();
+  await page.waitForURL((url) => !url.href.includes('text='));
+  await visit.rows().first().waitFor();
+  assert.equal(await find.inputValue(), '');
+}, { on: variants.slice(0, 1) });
 
 journey('the live tail shows what comes, and waits where it is told to', world, async (visit) => {
   const { page } = visit;

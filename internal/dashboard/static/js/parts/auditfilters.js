@@ -6,7 +6,7 @@ import { useLoad } from "../lib/load.js";
 import { count, moment } from "../lib/format.js";
 import { eventName, events } from "../lib/events.js";
 import { filtersOf, fromField, labels, rangeOf, ranges, toField } from "../lib/auditquery.js";
-import { Input } from "./form.js";
+import { Input, useTyped } from "./form.js";
 import { Icon } from "./icon.js";
 import { Button } from "./ui.js";
 import { plain, Text } from "./text.js";
@@ -16,18 +16,18 @@ const risks = [["", "any risk"], ["1", "with risk"], ["2", "critical"]];
 /** One field for a request's id and for a part of a path. */
 function Find({ filters }) {
   const value = filters.requestId || filters.text || "";
-  const [text, setText] = useState(value);
+  const { text, type, tell } = useTyped(value);
   const [short, setShort] = useState(false);
-  useEffect(() => setText(value), [value]);
   const find = (event) => {
     event.preventDefault();
     const wanted = text.trim();
     setShort(wanted.length > 0 && wanted.length < 3);
+    if (wanted.length === 0 || wanted.length >= 3) tell(wanted);
     if (wanted.startsWith("req_")) setQuery({ requestId: wanted, text: "", call: wanted }, { push: true });
     else if (wanted.length === 0 || wanted.length >= 3) setQuery({ text: wanted, requestId: "" }, { push: true });
   };
   return html`<form class="search grow" onSubmit=${find} role="search"><${Icon} name="search" />
-    <input class="input" type="search" data-search aria-label="Request id, or part of a path" aria-keyshortcuts="/" placeholder="Request id, or part of a path" value=${text} onInput=${(e) => setText(e.target.value)} spellcheck=${false} autocapitalize="off" />
+    <input class="input" type="search" data-search aria-label="Request id, or part of a path" aria-keyshortcuts="/" placeholder="Request id, or part of a path" value=${text} onInput=${(e) => type(e.target.value)} spellcheck=${false} autocapitalize="off" />
     ${!text && html`<kbd aria-hidden="true">/</kbd>`}
     ${short && html`<span class="small tone-bad" role="alert">Give three characters or more.</span>`}</form>`;
 }

@@ -36,19 +36,34 @@ export function Check({ checked, onValue, children, ...rest }) {
   return html`<label class="check"><input type="checkbox" ...${rest} checked=${checked} onChange=${(e) => onValue(e.target.checked)} /><span class="grow">${children}</span></label>`;
 }
 
+/**
+ * What is typed over a value that stands in the URL. It stays, from the first key on, until
+ * the value becomes another than was told of.
+ */
+export function useTyped(value) {
+  const [typed, setTyped] = useState({ over: value, text: value });
+  return {
+    text: typed.over === value ? typed.text : value,
+    type: (text) => setTyped({ over: value, text }),
+    tell: (next) => setTyped((old) => ({ ...old, over: next })),
+  };
+}
+
 /** The page's search, which "/" goes to. It stands in the URL under name. */
 export function Search({ label, name, value = "", placeholder }) {
-  const [text, setText] = useState(value);
+  const { text, type, tell } = useTyped(value);
   const timer = useRef(0);
-  useEffect(() => setText(value), [value]);
-  const type = (event) => {
+  const take = (event) => {
     const typed = event.target.value;
-    setText(typed);
+    type(typed);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => setQuery({ [name]: typed.trim() }), 200);
+    timer.current = setTimeout(() => {
+      tell(typed.trim());
+      setQuery({ [name]: typed.trim() });
+    }, 200);
   };
   return html`<div class="search grow"><${Icon} name="search" />
-    <input class="input" type="search" data-search aria-label=${label} aria-keyshortcuts="/" placeholder=${placeholder || label} value=${text} onInput=${type} spellcheck=${false} autocomplete="off" />
+    <input class="input" type="search" data-search aria-label=${label} aria-keyshortcuts="/" placeholder=${placeholder || label} value=${text} onInput=${take} spellcheck=${false} autocomplete="off" />
     ${shortcuts() && !text && html`<kbd aria-hidden="true">/</kbd>`}</div>`;
 }
 
