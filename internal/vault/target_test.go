@@ -21,8 +21,8 @@ func pemOf(label string, size, line int) (block string, lines []string) {
 
 func TestStructuredValueIsFoundByItsTellingPartsAndNoOthers(t *testing.T) {
 	key, id := rand.Text(), rand.Text()[:12]
-	private, privateLines := pemOf("PRIVATE KEY", 300, 64)
-	certificate, certificateLines := pemOf("CERTIFICATE", 300, 64)
+	private, privateLines := pemOf("PRIVATE KEY", 288, 64) // lines of 64: a shorter last one may hold no telling part
+	certificate, certificateLines := pemOf("CERTIFICATE", 288, 64)
 	document, _ := json.Marshal(map[string]string{
 		"type": "service_account", "project_id": "proj-" + id, "private_key_id": id + id, "private_key": private,
 		"client_email": "robot@proj-" + id + ".iam.gserviceaccount.com", "client_id": "104857600011122233344",
