@@ -145,7 +145,7 @@ func (l *Log) make(h header, open []Record) (*file, *os.File, error) {
 		err = os.Rename(f.path+halfMade, f.path)
 	}
 	if err == nil {
-		err = syncFolder(l.dir)
+		err = l.disk.folder(l.dir)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, handle.Close())

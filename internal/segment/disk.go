@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disk is what is done to the newest file. Tests put failures in its place.
+// disk is what is done to the newest file and its folder. Tests put failures in its place.
 type disk struct {
 	write    func(f *os.File, b []byte, at int64) error
 	sync     func(f *os.File) error // of the data, and of what is needed to read it
 	truncate func(f *os.File, size int64) error
+	folder   func(dir string) error // syncs the entries
 }
 
 func realDisk() disk {
@@ -22,6 +23,7 @@ func realDisk() disk {
 		write:    func(f *os.File, b []byte, at int64) error { _, err := f.WriteAt(b, at); return err },
 		sync:     syncData,
 		truncate: func(f *os.File, size int64) error { return f.Truncate(size) },
+		folder:   syncFolder,
 	}
 }
 
