@@ -59,6 +59,7 @@ var forbidden = map[string][]string{
 	"internal/telemetry":    {"internal/"},
 	"internal/proxy":        slices.Concat([]string{"internal/vault", "internal/api"}, sql),
 	"internal/api":          slices.Concat([]string{"internal/proxy"}, sql),
+	"internal/segment":      {"internal/"},
 	"internal/server":       nil,
 	"internal/toolsetup":    {"internal/"},
 

@@ -40,12 +40,13 @@ func appendForever(dir string) error {
 	failed := make(chan error)
 	go func() {
 		for {
+			if waiting, _ := l.Backlog(); waiting < 30 {
+				time.Sleep(time.Millisecond)
+				continue
+			}
 			some, err := l.Next(0, 50)
 			if err != nil {
 				failed <- err
-			}
-			if len(some) < 30 {
-				continue
 			}
 			upTo := some[rand.IntN(len(some))].Seq
 			fmt.Println("shipped", upTo)
