@@ -184,7 +184,10 @@ func (s *surface) checkOwn(ctx context.Context, by auth.Claims, r revocation) er
 	}
 	if r.Token != "" {
 		target, err := s.auth.Verify(ctx, r.Token)
-		if err == nil && target.AgentID() != by.AgentID() {
+		switch {
+		case errors.Is(err, auth.ErrStale):
+			return err
+		case err == nil && target.AgentID() != by.AgentID():
 			return errNotOwn
 		}
 		return nil // one that does not verify is dead already, or nobody's

@@ -104,6 +104,15 @@ type Config struct {
 	// Otherwise it has at least 32 characters.
 	AdminToken secret.Value
 
+	// Fresh says whether the keeper knows what others have changed in the store. While
+	// it returns an error, no token is let in: see ErrStale. It is asked at every call,
+	// so it must be quick. Nil: nobody else changes anything.
+	Fresh func() error
+	// Sync takes over what others have changed so far, by Refresh and what else is to be
+	// read again. It is called where somebody is not known here who may be known to
+	// others. Nil: nobody else changes anything.
+	Sync func(ctx context.Context) error
+
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: none
 }
@@ -120,6 +129,13 @@ type Authority struct {
 	now          func() time.Time
 	logger       *slog.Logger
 
+	fresh   func() error // may be nil
+	syncing syncs
+
+	// changing is held shared while an agent is added or changes, in the store and here,
+	// and alone by Refresh, which so undoes nothing that was changed after it read the
+	// store. It comes before the other locks.
+	changing    sync.RWMutex
 	registering sync.Mutex // held while an agent is added
 	rotating    sync.Mutex // held while the signing key rotates
 	exchanging  sync.Mutex // held while a subject token is used up
@@ -166,7 +182,8 @@ func newAuthority(c Config) (*Authority, error) {
 	a := &Authority{
 		store: c.Store, keyring: c.Keys, journal: c.Journal,
 		pendingLimit: c.PendingLimit,
-		now:          c.Now, logger: c.Logger, remembered: remembered,
+		fresh:        c.Fresh, syncing: syncs{read: c.Sync},
+		now: c.Now, logger: c.Logger, remembered: remembered,
 		stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if err := a.SetAdmins(AdminToken{Value: c.AdminToken}); err != nil {

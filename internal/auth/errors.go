@@ -18,6 +18,9 @@ var (
 	// ErrTokenRevoked: a token of this keeper that is revoked, or whose agent
 	// is not active.
 	ErrTokenRevoked = errors.New("token is revoked")
+	// ErrStale: this keeper may have missed a revocation, so that nothing is said of the
+	// token. It may be good a moment later.
+	ErrStale = errors.New("this keeper does not know whether the token is still in force")
 	// ErrCredentials: the agent is unknown or the secret is wrong; which of
 	// the two is not told.
 	ErrCredentials = errors.New("agent id or agent secret is wrong")

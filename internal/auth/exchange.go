@@ -45,6 +45,9 @@ func (a *Authority) exchange(ctx context.Context, r ExchangeRequest) (Issued, er
 	if !r.Admission.Valid() {
 		return Issued{}, ErrForbidden
 	}
+	if err := a.Fresh(); err != nil {
+		return Issued{}, err
+	}
 	// What the rule does not cover is refused before anything is made for it.
 	if missing := r.Admission.Scopes().Missing(r.Scopes); len(missing) > 0 {
 		return Issued{}, &ScopeError{Missing: missing}
@@ -72,18 +75,20 @@ func (a *Authority) exchange(ctx context.Context, r ExchangeRequest) (Issued, er
 // admitted returns the agent that the rule names. One that is made for some claims is
 // of no use to others: in the place of its secret's hash it has theirs.
 func (a *Authority) admitted(ctx context.Context, by exchange.Admission) (*agent, error) {
-	owner, known := a.agents.find(by.Agent())
+	owner, known, err := a.lookUp(ctx, by.Agent())
 	switch {
+	case err != nil:
+		return nil, err
 	case !known && !by.Create():
 		return nil, ErrNoAgent
 	case !known && a.agents.count() >= madeLimit:
 		return nil, ErrAgentsFull
 	case !known:
-		var err error
 		owner, err = a.add(ctx, admittedRow(by, a.now()))
-		if errors.Is(err, store.ErrExists) { // by another call, a moment ago
-			owner, _ = a.agents.find(by.Agent())
-		} else if err != nil {
+		if errors.Is(err, store.ErrExists) { // by another call, or keeper, a moment ago
+			owner, _, err = a.lookUp(ctx, by.Agent())
+		}
+		if err != nil {
 			return nil, err
 		}
 		if owner == nil {

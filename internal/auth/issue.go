@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -57,7 +58,7 @@ func Hours(h float64) time.Duration {
 // more than it holds itself.
 //
 // Errors: ErrCredentials; with the right secret ErrAgentPending,
-// ErrAgentDisabled, ErrAgentRevoked; ErrForbidden; store.ErrNotFound, for a
+// ErrAgentDisabled, ErrAgentRevoked; ErrStale; ErrForbidden; store.ErrNotFound, for a
 // caller with keeper:write alone; *ScopeError; *FieldError.
 func (a *Authority) Issue(ctx context.Context, by Claims, r TokenRequest) (Issued, error) {
 	issued, err := a.issue(ctx, by, r)
@@ -72,7 +73,18 @@ func (a *Authority) issue(ctx context.Context, by Claims, r TokenRequest) (Issue
 	if err != nil {
 		return Issued{}, err
 	}
+	if err := a.Fresh(); err != nil {
+		return Issued{}, err
+	}
 	owner, err := a.applicant(by, r)
+	if errors.Is(err, ErrCredentials) || errors.Is(err, store.ErrNotFound) {
+		// Another keeper may have registered the agent, or changed its secret. Of an
+		// unknown agent and of a wrong secret alike, so that none is told by the time.
+		if err := a.learn(ctx); err != nil {
+			return Issued{}, err
+		}
+		owner, err = a.applicant(by, r)
+	}
 	if err != nil {
 		return Issued{}, err
 	}

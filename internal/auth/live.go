@@ -10,7 +10,8 @@ import (
 // disabled or deleted, cancel(ErrTokenRevoked) is called at once, also where
 // that happened between Verify and Live. done takes the call out again; it
 // must be called, and may be more than once. cancel is never called twice for
-// one revocation, and may still be running when done returns.
+// one revocation, and may still be running when done returns. CutAll calls it with
+// its own cause; where the keeper is not fresh, it is called with ErrStale, wrapped.
 //
 // The operator's calls and people's are never cut; nobody's are cut with
 // ErrTokenInvalid.
@@ -28,6 +29,8 @@ func (a *Authority) Live(c Claims, cancel context.CancelCauseFunc) (done func())
 	// sees the other.
 	if !a.inForce(c.token) {
 		cancel(ErrTokenRevoked)
+	} else if err := a.Fresh(); err != nil { // as with CutAll
+		cancel(err)
 	}
 	return done
 }
@@ -69,10 +72,10 @@ func (cs *calls) enter(c *call) (leave func()) {
 
 // cut cancels and takes out every call whose token is dead. No lock is held
 // while it cancels, so that a cancelled call may leave.
-func (cs *calls) cut(dead func(*verified) bool) {
+func (cs *calls) cut(cause error, dead func(*verified) bool) {
 	for i := range cs.shards {
 		for _, c := range cs.shards[i].take(dead) {
-			c.cancel(ErrTokenRevoked)
+			c.cancel(cause)
 		}
 	}
 }

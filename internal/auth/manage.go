@@ -82,12 +82,17 @@ func (a *Authority) changeAgent(
 	if !by.mayManage() {
 		return ErrForbidden
 	}
+	if err := a.learn(ctx); err != nil { // what changes is the agent as it is
+		return err
+	}
+	ctx, cancel := decided(ctx)
+	defer cancel()
+	a.changing.RLock()
+	defer a.changing.RUnlock()
 	target, known := a.agents.find(id)
 	if !known {
 		return unknownAgent()
 	}
-	ctx, cancel := decided(ctx)
-	defer cancel()
 	target.change.Lock()
 	defer target.change.Unlock()
 	if target.state.Load().deleted {
@@ -164,5 +169,5 @@ func (a *Authority) persistRevocation(ctx context.Context, id string) error {
 // enact puts a state in force, and cuts the calls in flight that it ends.
 func (a *Authority) enact(target *agent, after *agentState) {
 	target.state.Store(after)
-	a.inFlight.cut(func(t *verified) bool { return t.agent == target && !after.admits(t.epoch) })
+	a.inFlight.cut(ErrTokenRevoked, func(t *verified) bool { return t.agent == target && !after.admits(t.epoch) })
 }

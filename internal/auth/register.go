@@ -148,6 +148,8 @@ func (a *Authority) add(ctx context.Context, row store.Agent) (*agent, error) {
 	}
 	ctx, cancel := decided(ctx)
 	defer cancel()
+	a.changing.RLock()
+	defer a.changing.RUnlock()
 	a.registering.Lock()
 	defer a.registering.Unlock()
 	if _, taken := a.agents.find(row.ID); taken {

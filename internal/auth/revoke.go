@@ -103,7 +103,7 @@ func (a *Authority) kill(ctx context.Context, row store.Token) error {
 		}
 	}
 	a.revoked.add(row.JTI, row.ExpiresAt)
-	a.inFlight.cut(func(t *verified) bool { return t.jti == row.JTI })
+	a.inFlight.cut(ErrTokenRevoked, func(t *verified) bool { return t.jti == row.JTI })
 	return nil
 }
 

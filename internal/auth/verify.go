@@ -17,8 +17,12 @@ import (
 // the static admin token, which is no agent's.
 //
 // Errors: ErrTokenInvalid, ErrTokenExpired, ErrTokenRevoked, the last as a
-// *RevokedError that names the agent. Any other means that the store could not be read, and nothing about the token.
+// *RevokedError that names the agent; ErrStale, which says nothing about the token.
+// Any other means that the store could not be read, and nothing about the token.
 func (a *Authority) Verify(ctx context.Context, raw string) (Claims, error) {
+	if err := a.Fresh(); err != nil {
+		return Claims{}, err
+	}
 	if len(raw) > maxTokenBytes {
 		return Claims{}, ErrTokenInvalid
 	}
@@ -63,11 +67,16 @@ func (a *Authority) Authenticate(ctx context.Context, raw string) (Claims, error
 
 // Renew returns the claims of a caller who was proven before and is still let in:
 // its token is neither expired nor revoked, its agent active. Errors: ErrTokenInvalid
-// for nobody's, ErrTokenExpired, ErrTokenRevoked.
+// for nobody's, ErrTokenExpired, ErrTokenRevoked; ErrStale, for all but the operator's,
+// who must get at a keeper that has lost its store.
 func (a *Authority) Renew(c Claims) (Claims, error) {
-	switch {
-	case c.admin:
+	if c.admin {
 		return c, nil
+	}
+	if err := a.Fresh(); err != nil {
+		return Claims{}, err
+	}
+	switch {
 	case c.person != nil && !a.now().Before(c.person.expiresAt):
 		return Claims{}, ErrTokenExpired
 	case c.person != nil && !c.person.stands():
@@ -103,16 +112,18 @@ func (a *Authority) inForce(token *verified) bool {
 // before the token's row: a revocation after it shows in the epoch, one before
 // it in the row.
 func (a *Authority) inspect(ctx context.Context, raw string) (*verified, error) {
-	keys := a.keys.Load()
-	said, err := keys.read(raw)
+	keys, said, err := a.read(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
 	if said.expired(a.now()) {
 		return nil, ErrTokenExpired
 	}
-	owner, ok := a.agents.find(said.Subject)
-	if !ok {
+	owner, ok, err := a.lookUp(ctx, said.Subject)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
 		return nil, &RevokedError{said.Subject, said.JTI}
 	}
 	epoch := owner.state.Load().epoch
@@ -127,6 +138,32 @@ func (a *Authority) inspect(ctx context.Context, raw string) (*verified, error) 
 		agent: owner, epoch: epoch, keys: keys,
 		name: said.Name, jti: said.JTI, scopes: scopes, expiresAt: time.Unix(said.Expires, 0).UTC(),
 	}, nil
+}
+
+// read is keySet.read by the keys in force, also by those that another keeper has made.
+func (a *Authority) read(ctx context.Context, raw string) (*keySet, payload, error) {
+	keys := a.keys.Load()
+	if keys.mayBe(raw) {
+		if err := a.learn(ctx); err != nil {
+			return nil, payload{}, err
+		}
+		keys = a.keys.Load()
+	}
+	said, err := keys.read(raw)
+	return keys, said, err
+}
+
+// lookUp finds an agent, also one that another keeper has registered.
+func (a *Authority) lookUp(ctx context.Context, id string) (*agent, bool, error) {
+	found, ok := a.agents.find(id)
+	if ok {
+		return found, true, nil
+	}
+	if err := a.learn(ctx); err != nil {
+		return nil, false, err
+	}
+	found, ok = a.agents.find(id)
+	return found, ok, nil
 }
 
 // checkIssued compares the token with its row in the store.

@@ -172,7 +172,7 @@ func (c *code) held() (string, time.Time) { return c.claims.By(), c.at }
 func (s *Session) held() (string, time.Time) { return s.claims.By(), s.at }
 
 // Redeem uses a code up and returns whose it is: ErrCode, or why its caller is no
-// longer let in.
+// longer let in. Where that is not known now (auth.ErrStale), the code is good later.
 func (b *Book) Redeem(text string) (auth.Claims, error) {
 	key := digest(sha256.Sum256([]byte(text)))
 	b.mu.Lock()
@@ -182,7 +182,13 @@ func (b *Book) Redeem(text string) (auth.Claims, error) {
 	if one == nil || one.expired(b.now()) {
 		return auth.Claims{}, ErrCode
 	}
-	return b.authority.Renew(one.claims)
+	claims, err := b.authority.Renew(one.claims)
+	if errors.Is(err, auth.ErrStale) {
+		b.mu.Lock()
+		b.codes[key] = one
+		b.mu.Unlock()
+	}
+	return claims, err
 }
 
 // Begin starts a session of the caller's and returns its keys. How says by what the
@@ -216,7 +222,8 @@ func (b *Book) Begin(ctx context.Context, by auth.Claims, how string) (*Session,
 	return one, keys, nil
 }
 
-// Resume returns the session of the cookie's key, and who is signed in by it, or ErrEnded.
+// Resume returns the session of the cookie's key, and who is signed in by it: ErrEnded, or
+// auth.ErrStale, after which it may go on.
 func (b *Book) Resume(ctx context.Context, text string) (*Session, auth.Claims, error) {
 	key := digest(sha256.Sum256([]byte(text)))
 	b.mu.Lock()
@@ -225,17 +232,21 @@ func (b *Book) Resume(ctx context.Context, text string) (*Session, auth.Claims, 
 	if one == nil {
 		return nil, auth.Claims{}, ErrEnded
 	}
-	claims, ended := b.standing(one)
+	claims, ended, err := b.standing(one)
 	if ended != "" {
 		b.end(ctx, key, ended)
-		return nil, auth.Claims{}, ErrEnded
+		err = ErrEnded
+	}
+	if err != nil {
+		return nil, auth.Claims{}, err
 	}
 	b.use(one, 0, audit.OriginOf(ctx).Source)
 	return one, claims, nil
 }
 
-// standing says who is signed in by a session, or why nobody is.
-func (b *Book) standing(s *Session) (_ auth.Claims, ended string) {
+// standing says who is signed in by a session, or why nobody is. The error is
+// auth.ErrStale, while that is not known.
+func (b *Book) standing(s *Session) (_ auth.Claims, ended string, err error) {
 	now := b.now()
 	b.mu.Lock()
 	idle := s.streams == 0 && !now.Before(s.usedAt.Add(Idle))
@@ -243,13 +254,13 @@ func (b *Book) standing(s *Session) (_ auth.Claims, ended string) {
 	claims, err := b.authority.Renew(s.claims)
 	switch {
 	case !now.Before(s.expiresAt), errors.Is(err, auth.ErrTokenExpired):
-		return auth.Claims{}, endExpired
-	case err != nil:
-		return auth.Claims{}, endRevoked
+		return auth.Claims{}, endExpired, nil
+	case err != nil && !errors.Is(err, auth.ErrStale):
+		return auth.Claims{}, endRevoked, nil
 	case idle:
-		return auth.Claims{}, endIdle
+		return auth.Claims{}, endIdle, nil
 	}
-	return claims, ""
+	return claims, "", err
 }
 
 func (b *Book) use(s *Session, streams int, source string) {
@@ -296,10 +307,13 @@ func (s *Session) ID() string { return s.id }
 func (b *Book) Living(ctx context.Context) []Stand {
 	all := make([]Stand, 0, b.Len())
 	for key, one := range b.all() {
-		claims, ended := b.standing(one)
+		claims, ended, err := b.standing(one)
 		if ended != "" {
 			b.end(ctx, key, ended)
 			continue
+		}
+		if err != nil {
+			claims = one.claims // as it was when that was last known
 		}
 		all = append(all, b.stand(one, claims))
 	}
@@ -378,7 +392,7 @@ func (b *Book) all() map[digest]*Session {
 
 func (b *Book) sweep(ctx context.Context) {
 	for key, one := range b.all() {
-		if _, ended := b.standing(one); ended != "" {
+		if _, ended, _ := b.standing(one); ended != "" {
 			b.end(ctx, key, ended)
 		}
 	}

@@ -164,3 +164,36 @@ func TestASessionEndsWithItsCallerThoughTheLogFails(t *testing.T) {
 		t.Errorf("got %v, want no session that is not recorded", err)
 	}
 }
+
+func TestSessionGoesOnOnceItsCallerIsKnownAgain(t *testing.T) {
+	log, who := &notes{}, &everyone{}
+	book := open(t, who, log)
+	code, _, err := book.Invite(auth.Claims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, keys, err := book.Begin(t.Context(), auth.Claims{}, "link")
+	if err != nil {
+		t.Fatal(err)
+	}
+	who.err = fmt.Errorf("asking: %w", auth.ErrStale)
+	if _, _, err := book.Resume(t.Context(), keys.Cookie); !errors.Is(err, auth.ErrStale) {
+		t.Errorf("resuming while it is not known who is let in: got %v, want ErrStale", err)
+	}
+	if _, err := book.Redeem(code); !errors.Is(err, auth.ErrStale) {
+		t.Errorf("redeeming then: got %v, want ErrStale", err)
+	}
+	if got := len(book.Living(t.Context())); got != 1 {
+		t.Errorf("got %d living sessions then, want 1", got)
+	}
+	who.err = nil
+	if _, _, err := book.Resume(t.Context(), keys.Cookie); err != nil {
+		t.Errorf("resuming afterwards: %v", err)
+	}
+	if _, err := book.Redeem(code); err != nil {
+		t.Errorf("redeeming afterwards: %v", err)
+	}
+	if got := log.reasons(); len(got) > 0 {
+		t.Errorf("got sessions ended for %q, want none", got)
+	}
+}
