@@ -110,6 +110,7 @@ var replies = []struct {
 }{
 	{audit.ErrUnavailable, reply{http.StatusServiceUnavailable, "audit_unavailable", "The audit log cannot be written, so nothing was done; try again in a moment."}},
 	{errRateLimited, reply{http.StatusTooManyRequests, codeRateLimited, "Too many failed authentications came from this address; wait a second, then use a valid token."}},
+	{auth.ErrStale, reply{http.StatusServiceUnavailable, "store_unavailable", "This keeper cannot reach its store, so it does not know whether the token is still in force; try again in a moment."}},
 	{errTokenMissing, reply{http.StatusUnauthorized, codeTokenMissing, "This needs a token: send it in the header Authorization, after the word Bearer."}},
 	{auth.ErrTokenInvalid, reply{http.StatusUnauthorized, "token_invalid", "The token is not one of this keeper's; ask for a new one."}},
 	{auth.ErrTokenExpired, reply{http.StatusUnauthorized, "token_expired", "The token has expired; ask for a new one."}},

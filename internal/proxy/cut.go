@@ -19,6 +19,7 @@ func soon() time.Time { return time.Now().Add(cutGrace) }
 var interruptions = map[string]string{
 	codeTokenRevoked: "the token was revoked while the call was under way",
 	codeTokenExpired: "the token has expired",
+	codeStore:        "keeper has lost its store, so it does not know any more whether the token is in force; try again in a moment",
 	codeStopping:     "keeper is stopping",
 	codeAgentGone:    "the caller hung up",
 }
@@ -30,6 +31,8 @@ func (p *Proxy) interruption(ctx context.Context) string {
 		return codeTokenRevoked
 	case errors.Is(cause, auth.ErrTokenExpired):
 		return codeTokenExpired
+	case errors.Is(cause, auth.ErrStale):
+		return codeStore
 	case errors.Is(cause, errStopping):
 		return codeStopping
 	case errors.Is(cause, errCheckWait):
@@ -38,12 +41,22 @@ func (p *Proxy) interruption(ctx context.Context) string {
 	return codeAgentGone
 }
 
+// stale is the refusal of a call whose keeper does not know any more which tokens are in
+// force, nil where it does. The vault may have nothing then by which a secret is known,
+// and nothing may be sent with a credential.
+func (p *Proxy) stale(ctx context.Context) *refusal {
+	if errors.Is(context.Cause(ctx), auth.ErrStale) || p.auth.Fresh() != nil {
+		return refuse(codeStore, interruptions[codeStore])
+	}
+	return nil
+}
+
 // outcomeOf says what a code means for a call that was forwarded.
 func outcomeOf(code string) string {
 	switch code {
 	case codeAgentGone:
 		return "agent_gone"
-	case codeTokenRevoked, codeTokenExpired, codeStopping, codeRedactionFails, codeSecret, codeRateLimited:
+	case codeTokenRevoked, codeTokenExpired, codeStore, codeStopping, codeRedactionFails, codeSecret, codeRateLimited:
 		return "cut"
 	}
 	return "failed"

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,6 +153,7 @@ type harness struct {
 	server   *httptest.Server
 	provider *httptest.Server
 	logs     *lockedBuffer
+	lost     atomic.Bool // the keeper has lost its store
 
 	mu       sync.Mutex // guards requests
 	requests []received
@@ -193,7 +195,14 @@ func start(t *testing.T, answer http.HandlerFunc, configure ...func(*proxy.Confi
 		answer(w, r)
 	}))
 	t.Cleanup(h.provider.Close)
-	h.auth = authtest.Open(t, nil)
+	h.auth = authtest.Open(t, func(c *auth.Config) {
+		c.Fresh = func() error {
+			if h.lost.Load() {
+				return errors.New("no database")
+			}
+			return nil
+		}
+	})
 	logger := slog.New(slog.NewTextHandler(h.logs, nil))
 	var err error
 	if h.log, err = audit.Open(t.Context(), audit.Config{Store: h.rows, Logger: logger}); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/telemetry"
 )
@@ -21,9 +22,13 @@ var errInject = errors.New("the credential could not be injected")
 
 // forward puts the credential on a private clone of req and sends it. Nothing
 // else ever sees that clone: the answer's Request is pointed back at req.
-// Informational answers (1xx) are handed on to w.
+// Informational answers (1xx) are handed on to w. What the call waited for since its
+// token was verified may have taken long, and so may an issuer of tokens.
 func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, c *call, receipt audit.Receipt, req *http.Request) (*http.Response, error) {
 	p.telemetry.Forward(ctx, &c.watch, req.Header)
+	if err := p.auth.Fresh(); err != nil {
+		return nil, err
+	}
 	keyed, err := p.vault.Inject(ctx, receipt, req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errInject, err)
@@ -31,6 +36,9 @@ func (p *Proxy) forward(ctx context.Context, w http.ResponseWriter, c *call, rec
 	certified, err := p.vault.ClientTLS(ctx, receipt)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errInject, err)
+	}
+	if err := p.auth.Fresh(); err != nil {
+		return nil, err
 	}
 	informs := &informer{to: w, redact: func(h http.Header) { p.scanner.RedactHeader(h) }}
 	trace, came := &httptrace.ClientTrace{Got1xxResponse: informs.hand}, &order{}
@@ -127,6 +135,8 @@ func (p *Proxy) forwardFailed(ctx context.Context, c *call, err error) *refusal 
 	switch {
 	case ctx.Err() != nil:
 		return refuse(p.interruption(ctx), "the call was ended before the provider answered")
+	case errors.Is(err, auth.ErrStale):
+		return refuse(codeStore, interruptions[codeStore])
 	case no != nil:
 		return no
 	case errors.Is(err, netguard.ErrForbidden):

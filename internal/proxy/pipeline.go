@@ -67,6 +67,9 @@ func (p *Proxy) run(ctx context.Context, cut context.CancelCauseFunc, w http.Res
 
 	// No secret is in it.
 	findings, no := p.scan(ctx, c, in)
+	if lost := p.stale(ctx); lost != nil {
+		return result{refusal: p.refused(ctx, c, lost)} // whatever was found, or not
+	}
 	p.found(requests, findings)
 	if no != nil {
 		return result{refusal: p.refused(ctx, c, no)}
@@ -190,6 +193,8 @@ func (p *Proxy) tokenFailed(c *call, err error) *refusal {
 		c.agent = agent{revoked.AgentID, revoked.JTI} // it was proven whose it was
 	}
 	switch {
+	case errors.Is(err, auth.ErrStale):
+		return refuse(codeStore, "this keeper cannot reach its store, so it does not know whether the token is still in force; try again in a moment")
 	case errors.Is(err, auth.ErrTokenRevoked):
 		return refuse(codeTokenRevoked, "the token was revoked; ask for a new one")
 	case errors.Is(err, auth.ErrTokenExpired):
@@ -397,6 +402,12 @@ func (p *Proxy) undecided(ctx context.Context, c *call, err error) *refusal {
 }
 
 func (p *Proxy) chooseFailed(ctx context.Context, c *call, err error) *refusal {
+	if ctx.Err() != nil {
+		return refuse(p.interruption(ctx), "the call was ended before it was decided")
+	}
+	if errors.Is(err, auth.ErrStale) {
+		return refuse(codeStore, interruptions[codeStore])
+	}
 	if errors.Is(err, policy.ErrNotAllowed) {
 		misuse := audit.VaultAccess{Agent: c.agent.id, Provider: c.provider, Action: "denied", Label: p.shownLabel(c.label)}
 		if err := p.audit.Record(ctx, misuse); err != nil {

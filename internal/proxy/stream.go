@@ -61,6 +61,9 @@ func blocking(found []scanner.Finding) *refusal {
 
 // blocked writes into the log that a message was not sent on.
 func (p *Proxy) blocked(ctx context.Context, c *call, found []scanner.Finding) {
+	if p.stale(ctx) != nil {
+		return // which is why it is not sent on, whatever it holds
+	}
 	err := p.audit.Record(context.WithoutCancel(ctx), audit.ScanBlocked{
 		Agent: c.agent.id, Provider: c.provider, Method: p.shownMethod(c.method), Path: c.shown, Findings: p.recorded(found),
 	})

@@ -269,6 +269,10 @@ func (p *Proxy) splice(ctx context.Context, w http.ResponseWriter, c *call, rece
 	begun := time.Now()
 	far, err := p.dialer.DialContext(ctx, "tcp", address)
 	c.watch.Provider(begun)
+	if stale := p.auth.Fresh(); err == nil && stale != nil {
+		far.Close()
+		err = stale
+	}
 	if err != nil {
 		no := p.forwardFailed(ctx, c, err)
 		return answer{outcome: outcomeOf(no.code), code: no.code, refusal: no}

@@ -23,6 +23,8 @@ const (
 	defaultIdle       = 30 * time.Second
 	silences          = 3 // of that length in a row, after which a side is taken for gone
 	closeWait         = 5 * time.Second
+
+	tryAgainLater ws.StatusCode = 1013 // as IANA's registry of close codes has it
 )
 
 // ending is how a WebSocket ends other than by the close frames of both sides.
@@ -181,8 +183,11 @@ func (s *socket) watch(done <-chan struct{}) (e *ending, left int) {
 func (s *socket) interrupted() *ending {
 	code := s.proxy.interruption(s.ctx)
 	e := &ending{code: code, sentence: interruptions[code], agent: ws.StatusPolicyViolation, provider: ws.StatusGoingAway}
-	if code == codeStopping {
+	switch code {
+	case codeStopping:
 		e.agent = ws.StatusGoingAway
+	case codeStore:
+		e.agent = tryAgainLater
 	}
 	return e
 }
