@@ -132,6 +132,9 @@ func (a *Arrangement) Choose(ctx context.Context, g policy.Grant) (policy.Ref, e
 	if !g.Valid() {
 		return policy.Choose(g, nil)
 	}
+	if err := a.holds(); err != nil {
+		return policy.Ref{}, fmt.Errorf("choosing a credential: %w", err)
+	}
 	ref, err := policy.Choose(g, a.candidates(g.Provider().Name))
 	if errors.Is(err, policy.ErrNoCredential) {
 		if since, found := a.awaited(g); found {

@@ -100,6 +100,9 @@ func (e *External) Hold(ctx context.Context, value secret.Value) (changed bool, 
 // hold takes over a value that can be held; the caller holds vault.mu.
 func (e *External) hold(ctx context.Context, value secret.Value) (changed bool, err error) {
 	v := e.vault
+	if err := v.holds(); err != nil {
+		return false, err
+	}
 	before := v.state.Load().secrets[e.id]
 	same := before != nil && before.current().value.Equal(value)
 	switch {
@@ -216,17 +219,23 @@ func (a *Arrangement) awaited(g policy.Grant) (since time.Time, found bool) {
 	return since, found
 }
 
-// carry takes over what is in no row: the secrets of sources as before has them.
-func (s *snapshot) carry(before *snapshot) {
+// carry takes over what is in no row: the secrets of sources as before, which may be nil,
+// has them.
+func (s *snapshot) carry(before *snapshot) error {
+	if before == nil {
+		return nil
+	}
 	for id, h := range before.secrets {
 		if !h.external {
 			continue
 		}
-		s.secrets[id] = h
-		for _, one := range h.versions {
-			s.index = s.index.learn(one.value, h.matchName())
+		restored, err := h.restore()
+		if err != nil {
+			return err
 		}
+		s.secrets[id] = restored
 	}
+	return nil
 }
 
 // withdraw returns the secret as one that serves no call, or serves calls again.

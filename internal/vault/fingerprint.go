@@ -51,6 +51,7 @@ type Fingerprints struct {
 type fingerprintKeys struct {
 	current, next *hashing // next may be nil
 	previous      []*hashing
+	rows          []store.Key // that they are
 }
 
 // sealing is the key that seals are made by.
@@ -88,7 +89,11 @@ func (v *Vault) Fingerprints(ctx context.Context) (*Fingerprints, error) {
 		return nil, err
 	}
 	f := &Fingerprints{}
-	return f, v.loadFingerprints(ctx, f)
+	if err := v.loadFingerprints(ctx, f); err != nil {
+		return nil, err
+	}
+	v.prints = f
+	return f, nil
 }
 
 // loadFingerprints takes over the keys that are stored. The caller holds mu.
@@ -101,14 +106,30 @@ func (v *Vault) loadFingerprints(ctx context.Context, f *Fingerprints) error {
 	if err != nil {
 		return fmt.Errorf("loading the keys of fingerprints: %w", err)
 	}
-	keys := &fingerprintKeys{}
+	keys, err := openFingerprints(kek, fingerprintRows(rows))
+	if err != nil {
+		return err
+	}
+	f.keys.Store(keys)
+	return nil
+}
+
+// fingerprintRows are the keys of fingerprints that are in use.
+func fingerprintRows(rows []store.Key) (own []store.Key) {
 	for _, row := range rows {
-		if row.Purpose != purposeFingerprint || row.State == store.Retired {
-			continue
+		if row.Purpose == purposeFingerprint && row.State != store.Retired {
+			own = append(own, row)
 		}
+	}
+	return own
+}
+
+func openFingerprints(kek *kek, rows []store.Key) (*fingerprintKeys, error) {
+	keys := &fingerprintKeys{rows: rows}
+	for _, row := range rows {
 		half, err := openKey(kek, row)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		switch row.State {
 		case store.Current:
@@ -119,8 +140,10 @@ func (v *Vault) loadFingerprints(ctx context.Context, f *Fingerprints) error {
 			keys.previous = append(keys.previous, newHashing(half))
 		}
 	}
-	f.keys.Store(keys)
-	return nil
+	if keys.current == nil {
+		return nil, fmt.Errorf("opening the keys of fingerprints: none is current: %w", ErrCorrupt)
+	}
+	return keys, nil
 }
 
 // Fingerprint names value under the rule that found it: "fp_" and 26 characters

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/policy"
 )
 
@@ -25,6 +26,10 @@ var (
 	ErrGone = errors.New("credential is gone")
 	// ErrShape: the value cannot be put where the provider wants it.
 	ErrShape = errors.New("credential has the wrong shape")
+	// ErrDropped: the secrets are not in memory, since this keeper has lost its store. It
+	// wraps auth.ErrStale: the same call may pass a moment later. Choose returns it, too,
+	// and whatever changes the vault.
+	ErrDropped = fmt.Errorf("the vault's secrets are not in memory: %w", auth.ErrStale)
 )
 
 // CallError says that the credential cannot go into this call, and what its caller
@@ -70,6 +75,9 @@ func (v *Vault) Inject(ctx context.Context, r audit.Receipt, req *http.Request) 
 
 // chosen returns the version that the receipt names.
 func (v *Vault) chosen(r audit.Receipt) (*version, error) {
+	if err := v.holds(); err != nil {
+		return nil, fmt.Errorf("injecting a credential: %w", err)
+	}
 	ref := r.Ref()
 	gone := fmt.Errorf("injecting credential %s@%s version %d: %w", ref.Provider(), ref.Label(), ref.Version(), ErrGone)
 	h := v.state.Load().secrets[ref.SecretID()]
@@ -77,6 +85,9 @@ func (v *Vault) chosen(r audit.Receipt) (*version, error) {
 		return nil, gone
 	}
 	one := h.version(ref.Version())
+	if one != nil && one.value.Len() == 0 { // it was dropped just now
+		return nil, fmt.Errorf("injecting a credential: %w", ErrDropped)
+	}
 	if one == nil || !r.Grant().Checks() && !(one.permits(r.Grant().AgentID()) && h.current().permits(r.Grant().AgentID())) {
 		return nil, gone
 	}

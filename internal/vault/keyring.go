@@ -249,6 +249,12 @@ func (r *Keyring) resync(ctx context.Context, cause error) error {
 }
 
 func (r *Keyring) show(keys []signingKey) {
+	keys = inOrder(keys)
+	r.keys.Store(&keys)
+}
+
+// inOrder is keys by state and then age, newest first.
+func inOrder(keys []signingKey) []signingKey {
 	keys = slices.Clone(keys)
 	order := []store.KeyState{store.Current, store.Next, store.Previous, store.Retired}
 	slices.SortFunc(keys, func(a, b signingKey) int {
@@ -257,7 +263,7 @@ func (r *Keyring) show(keys []signingKey) {
 		}
 		return b.row.StateAt.Compare(a.row.StateAt)
 	})
-	r.keys.Store(&keys)
+	return keys
 }
 
 // Retire ends the keys that have been previous for long enough. It is for the start,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -118,6 +119,7 @@ type slot struct {
 	version int          // whose value it asks with
 	value   secret.Value // the newest that the issuer gave
 	unsaved bool         // value is not stored yet
+	kept    *kept        // value, while it is dropped
 	saving  time.Time    // when that was last tried
 	live    *issue
 	retry   time.Time // before then no issuer is asked
@@ -132,11 +134,13 @@ type mint struct {
 	flights singleflight.Group
 	running sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
-	closed bool
-	slots  map[slotKey]*slot
-	known  []knownIssue
-	serial int
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	dropped bool // no value may be in memory
+	by      *kek // that seals then what is in no row
+	slots   map[slotKey]*slot
+	known   []knownIssue
+	serial  int
 
 	index atomic.Pointer[index] // of known; nil while there is none
 }
@@ -144,7 +148,9 @@ type mint struct {
 // knownIssue is what Match knows a token by.
 type knownIssue struct {
 	name  string
-	issue *issue
+	until time.Time
+	parts []secret.Value
+	kept  []*kept // parts, while they are dropped
 }
 
 func newMint(v *Vault, transport http.RoundTripper) *mint {
@@ -218,6 +224,9 @@ func (m *mint) token(ctx context.Context, s *slot, ask asker) (*issue, error) {
 // wait for it are gone.
 func (m *mint) fly(s *slot, ask asker) <-chan singleflight.Result {
 	return m.flights.DoChan(s.id, func() (any, error) {
+		if err := m.vault.holds(); err != nil {
+			return nil, err
+		}
 		if !m.begin() {
 			return nil, &IssuerError{Code: "keeper is stopping"}
 		}
@@ -259,14 +268,14 @@ func (m *mint) exchange(ctx context.Context, s *slot, ask asker) (fresh *issue, 
 	if err != nil {
 		return nil, m.failed(ctx, s, err)
 	}
-	if err := m.learn("vault:"+s.provider, fresh); err != nil {
+	err = m.take(s, fresh)
+	if errors.Is(err, ErrDropped) {
+		return nil, err
+	}
+	if err != nil {
 		return nil, m.failed(ctx, s, err)
 	}
 	s.mu.Lock()
-	s.live, s.retry, s.backoff, s.failure = fresh, time.Time{}, 0, nil
-	if fresh.rotated.Len() > 0 {
-		s.value, s.unsaved = fresh.rotated, true
-	}
 	unsaved := s.unsaved
 	s.mu.Unlock()
 	if unsaved {
@@ -313,33 +322,125 @@ func (m *mint) drop(secretID string, version int) {
 	}
 }
 
-// learn makes Match know an issue until its end, and forgets those that ended.
-func (m *mint) learn(name string, fresh *issue) error {
+// take makes an issue the slot's, and has Match know it until its end.
+func (m *mint) take(s *slot, fresh *issue) error {
 	for _, part := range fresh.parts[max(0, len(fresh.parts)-2):] { // a key's id is no secret
 		if len(targets(part)) == 0 {
 			return &IssuerError{Code: "its token could not be told from ordinary text"}
 		}
 	}
+	known := knownIssue{name: "vault:" + s.provider, until: fresh.known, parts: slices.Clone(fresh.parts[max(0, len(fresh.parts)-2):])}
+	if fresh.rotated.Len() > 0 { // known before it is stored
+		known.parts = append(known.parts, fresh.rotated)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := m.vault.now()
-	kept := []knownIssue{{name, fresh}}
-	for _, one := range m.known {
-		if now.Before(one.issue.known) {
-			kept = append(kept, one)
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fresh.rotated.Len() > 0 {
+		s.value, s.unsaved, s.kept = fresh.rotated, true, nil
 	}
-	m.known = kept
-	ix := newIndex(2 * len(kept))
-	for _, one := range kept {
-		for _, part := range one.issue.parts[max(0, len(one.issue.parts)-2):] {
-			ix.learn(part, one.name)
+	if m.dropped { // meanwhile; what the issuer took back must not be lost
+		known.drop(m.by)
+		m.known = append(m.known, known)
+		if s.unsaved {
+			m.slots[slotKey{s.secretID, s.version, s.how}] = s
+			s.drop(m.by)
 		}
-		if one.issue.rotated.Len() > 0 { // known before it is stored
-			ix.learn(one.issue.rotated, one.name)
+		return ErrDropped
+	}
+	s.live, s.retry, s.backoff, s.failure = fresh, time.Time{}, 0, nil
+	m.known = append(m.known, known)
+	m.show()
+	return nil
+}
+
+// show has Match know what is known, and forgets what has ended. The caller holds mu.
+func (m *mint) show() {
+	now := m.vault.now()
+	m.known = slices.DeleteFunc(m.known, func(k knownIssue) bool { return !now.Before(k.until) })
+	ix := newIndex(2 * len(m.known))
+	for _, one := range m.known {
+		for _, part := range one.parts {
+			ix.learn(part, one.name)
 		}
 	}
 	m.index.Store(ix)
+}
+
+// dropAll drops all values and tokens. What is in no row is kept, sealed.
+func (m *mint) dropAll(by *kek) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dropped, m.by = true, by
+	m.index.Store(nil)
+	for i := range m.known {
+		m.known[i].drop(by)
+	}
+	for key, s := range m.slots {
+		s.mu.Lock()
+		if !s.unsaved {
+			delete(m.slots, key)
+		}
+		s.drop(by)
+		s.mu.Unlock()
+	}
+}
+
+func (k *knownIssue) drop(by *kek) {
+	for _, part := range k.parts {
+		k.kept = append(k.kept, keep(by, part))
+	}
+	k.parts = nil
+}
+
+// drop drops a slot's value and tokens. The caller holds mu.
+func (s *slot) drop(by *kek) {
+	if s.unsaved && s.kept == nil {
+		s.kept = keep(by, s.value)
+	}
+	s.value, s.live = secret.Value{}, nil
+}
+
+// restore brings back what was kept. Of an error, it is as before.
+func (m *mint) restore() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.dropped {
+		return nil
+	}
+	known := slices.Clone(m.known)
+	for i := range known {
+		known[i].parts = nil
+		for _, k := range known[i].kept {
+			part, err := k.open()
+			if err != nil {
+				return fmt.Errorf("opening an issued token: %w", err)
+			}
+			known[i].parts = append(known[i].parts, part)
+		}
+		known[i].kept = nil
+	}
+	for _, s := range m.slots {
+		if err := s.restore(); err != nil {
+			return err
+		}
+	}
+	m.dropped, m.by, m.known = false, nil, known
+	m.show()
+	return nil
+}
+
+func (s *slot) restore() (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept == nil {
+		return nil
+	}
+	if s.value, err = s.kept.open(); err != nil {
+		return fmt.Errorf("opening a refresh token that is not stored yet: %w", err)
+	}
+	s.kept = nil
 	return nil
 }
 
@@ -356,6 +457,9 @@ func (m *mint) save(ctx context.Context, s *slot) {
 func (v *Vault) keepRotated(ctx context.Context, s *slot) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.holds(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	version, value, unsaved := s.version, s.value, s.unsaved
 	s.saving = v.now()

@@ -38,7 +38,7 @@ func (v *Vault) RotateKEK(ctx context.Context, source KeySource) error {
 	if err := v.commit(ctx, change); err != nil {
 		return err
 	}
-	v.kek = next
+	v.kek, v.keyFile = next, source.path
 	if source.path == "" {
 		return nil
 	}

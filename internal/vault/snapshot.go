@@ -2,6 +2,7 @@ package vault
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,13 +44,15 @@ type version struct {
 	allowedAgents []string
 	source        string
 	createdAt     time.Time
+	digest        [sha256.Size]byte // of its row; of no use for one of a source
+	kept          *kept             // in value's place, of one of a source that was dropped
 	use           *usage
 }
 
 func newVersion(row store.Credential, value secret.Value) version {
 	return version{
 		number: row.Version, value: value, restricted: row.Restricted,
-		allowedAgents: row.AllowedAgents, source: row.Source, createdAt: row.CreatedAt, use: &usage{},
+		allowedAgents: row.AllowedAgents, source: row.Source, createdAt: row.CreatedAt, digest: rowDigest(row), use: &usage{},
 	}
 }
 
@@ -88,39 +91,49 @@ func (h *held) candidate() policy.Candidate {
 func (h *held) matchName() string { return "vault:" + h.provider }
 
 // newSnapshot opens rows, which may be in any order. The error wraps ErrCorrupt
-// where a row does not open, or rows contradict each other.
-func newSnapshot(k *kek, rows []store.Credential) (*snapshot, error) {
+// where a row does not open, or rows contradict each other. What before, which may be
+// nil, has of the same rows it takes over, and so what is in no row.
+func newSnapshot(k *kek, rows []store.Credential, before *snapshot) (*snapshot, error) {
 	rows = slices.Clone(rows)
 	slices.SortFunc(rows, func(a, b store.Credential) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Version, b.Version))
 	})
 	s := &snapshot{secrets: map[string]*held{}, providers: map[string]providerSecrets{}}
 	for _, row := range rows {
-		value, err := openCredential(k, row)
+		one, err := before.value(k, row)
 		if err != nil {
 			return nil, err
 		}
-		if err := s.admit(row, value); err != nil {
+		if err := s.admit(row, one); err != nil {
 			return nil, err
 		}
 	}
-	s.index = newIndex(2 * len(rows))
 	for _, h := range s.secrets {
 		s.addProvider(h)
-		for _, v := range h.versions {
-			s.index = s.index.learn(v.value, h.matchName())
-		}
 	}
 	for name, p := range s.providers {
 		if i := p.duplicate(); i >= 0 {
 			return nil, fmt.Errorf("opening credentials of %q: two secrets have the label %q: %w", name, p.held[i].label, ErrCorrupt)
 		}
 	}
+	if err := s.carry(before); err != nil {
+		return nil, err
+	}
+	if before != nil && before.index != nil {
+		s.follow(before)
+		return s, nil
+	}
+	s.index = newIndex(2 * len(rows))
+	for _, h := range s.secrets {
+		for _, v := range h.versions {
+			s.index = s.index.learn(v.value, h.matchName())
+		}
+	}
 	return s, nil
 }
 
 // admit takes in the next row in order of id and version.
-func (s *snapshot) admit(row store.Credential, value secret.Value) error {
+func (s *snapshot) admit(row store.Credential, one version) error {
 	h := s.secrets[row.ID]
 	if h == nil {
 		h = &held{id: row.ID, provider: row.Provider, label: row.Label}
@@ -129,7 +142,7 @@ func (s *snapshot) admit(row store.Credential, value secret.Value) error {
 	if h.provider != row.Provider || h.label != row.Label || h.version(row.Version) != nil {
 		return fmt.Errorf("opening credential %q@%q version %d: %w", row.Provider, row.Label, row.Version, ErrCorrupt)
 	}
-	h.versions = append(h.versions, newVersion(row, value))
+	h.versions = append(h.versions, one)
 	return nil
 }
 

@@ -92,9 +92,14 @@ type Vault struct {
 	catalogue func() *policy.Catalogue // may be nil
 
 	// mu is held through each change, so that what is recorded, stored and
-	// shown keeps one order. It guards kek, which is nil while it is in doubt.
-	mu  sync.Mutex
-	kek *kek
+	// shown keeps one order. It guards kek, which is nil while it is in doubt, and what
+	// follows.
+	mu      sync.Mutex
+	kek     *kek
+	keyFile string        // that kek comes from; may be empty
+	prints  *Fingerprints // nil until they are asked for
+
+	dropped atomic.Bool // set before anything is dropped, and cleared once all is back
 
 	state    atomic.Pointer[snapshot]
 	expected atomic.Pointer[Arrangement]
@@ -128,6 +133,7 @@ func Open(ctx context.Context, c Config) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.keyFile = c.Key.path
 	if err := v.adopt(credentials); err != nil {
 		return nil, err
 	}
@@ -179,6 +185,9 @@ func (v *Vault) Set(ctx context.Context, r SetRequest) (version int, err error) 
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.holds(); err != nil {
+		return 0, err
+	}
 	if err := v.refuseExternal(r.Provider, r.Label); err != nil {
 		return 0, err
 	}
@@ -236,6 +245,9 @@ func (v *Vault) put(ctx context.Context, r SetRequest, action string) (int, erro
 func (v *Vault) Delete(ctx context.Context, provider, label string) (n int, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.holds(); err != nil {
+		return 0, err
+	}
 	if err := v.refuseExternal(provider, label); err != nil {
 		return 0, err
 	}
@@ -280,12 +292,9 @@ func (v *Vault) resync(ctx context.Context, cause error) error {
 
 // adopt opens rows and shows them.
 func (v *Vault) adopt(rows []store.Credential) error {
-	fresh, err := newSnapshot(v.kek, rows)
+	fresh, err := newSnapshot(v.kek, rows, v.state.Load())
 	if err != nil {
 		return err
-	}
-	if before := v.state.Load(); before != nil {
-		fresh.carry(before)
 	}
 	v.state.Store(fresh)
 	return nil
@@ -353,10 +362,16 @@ func (v *Vault) List() []Entry {
 // cover the whole value as it stands there; name is "vault:<provider>". A secret with
 // structure is found by its telling parts, too. A token that a secret was exchanged
 // for is found as the secret is, until its end. Match keeps no reference to p and
-// places, and its cost per byte does not depend on the number of secrets.
+// places, and its cost per byte does not depend on the number of secrets. After Drop it
+// yields whatever it could find in any text.
 func (v *Vault) Match(p []byte, places []uint64, from int, yield func(start, end int, name string)) {
-	v.state.Load().index.match(p, places, from, yield)
-	if minted := v.mint.index.Load(); minted != nil {
+	now, minted := v.state.Load(), v.mint.index.Load()
+	if v.dropped.Load() || now.index == nil {
+		matchAll(p, from, yield)
+		return
+	}
+	now.index.match(p, places, from, yield)
+	if minted != nil {
 		minted.match(p, places, from, yield)
 	}
 }
