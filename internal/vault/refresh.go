@@ -149,33 +149,6 @@ const (
 	maxDropped  = 16 << 10 // of one span: no scanner takes longer ones
 )
 
-// kept is a secret that is in no row, sealed, and with what. A key that is not known
-// seals nothing: then it is the value itself.
-type kept struct {
-	by     *kek
-	sealed envelope
-	plain  secret.Value
-}
-
-const domainMemory = "keeper/vault/v1/memory"
-
-func keep(by *kek, value secret.Value) *kept {
-	if by != nil {
-		e, err := seal(by, value.Expose(), newBinding(domainMemory+domainWrap), newBinding(domainMemory+domainValue))
-		if err == nil {
-			return &kept{by: by, sealed: e}
-		}
-	}
-	return &kept{plain: value}
-}
-
-func (k *kept) open() (secret.Value, error) {
-	if k.by == nil {
-		return k.plain, nil
-	}
-	return open(k.by, k.sealed, newBinding(domainMemory+domainWrap), newBinding(domainMemory+domainValue))
-}
-
 // drop is the snapshot without values and index.
 func (s *snapshot) drop(by *kek) *snapshot {
 	next := &snapshot{secrets: map[string]*held{}, providers: map[string]providerSecrets{}}

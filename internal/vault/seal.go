@@ -24,6 +24,7 @@ const (
 	domainCredential = "keeper/vault/v1/credential"
 	domainKey        = "keeper/vault/v1/key"
 	domainCheck      = "keeper/vault/v1/check"
+	domainMemory     = "keeper/vault/v1/memory"
 
 	domainWrap  = "/wrap"
 	domainValue = "/value"
@@ -201,4 +202,29 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 		return nil, err
 	}
 	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// kept is a secret that is in no row, sealed, and with what. A key that is not known
+// seals nothing: then it is the value itself.
+type kept struct {
+	by     *kek
+	sealed envelope
+	plain  secret.Value
+}
+
+func keep(by *kek, value secret.Value) *kept {
+	if by != nil {
+		e, err := seal(by, value.Expose(), newBinding(domainMemory+domainWrap), newBinding(domainMemory+domainValue))
+		if err == nil {
+			return &kept{by: by, sealed: e}
+		}
+	}
+	return &kept{plain: value}
+}
+
+func (k *kept) open() (secret.Value, error) {
+	if k.by == nil {
+		return k.plain, nil
+	}
+	return open(k.by, k.sealed, newBinding(domainMemory+domainWrap), newBinding(domainMemory+domainValue))
 }
