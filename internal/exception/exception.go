@@ -121,15 +121,27 @@ func Open(ctx context.Context, c Config) (*List, error) {
 	return l, nil
 }
 
+// Refresh takes over the list as others have changed it in the store. Of an error, it is
+// as before. The keys of fingerprints have been refreshed before. It waits for the changes
+// that are made here; a change must therefore never wait for a Refresh.
+func (l *List) Refresh(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.load(ctx); err != nil {
+		return fmt.Errorf("taking over the list of exceptions: %w", err)
+	}
+	return nil
+}
+
 func (l *List) load(ctx context.Context) error {
 	rows, err := l.rows.Exceptions(ctx)
 	if err != nil {
 		return err
 	}
-	all := make(map[string]held, len(rows))
+	all, before := make(map[string]held, len(rows)), l.snapshot()
 	for _, row := range rows {
 		valid := l.key.Sealed(row.Seal, sealed(row)...)
-		if !valid {
+		if known, listed := before[row.Fingerprint]; !valid && (!listed || known.valid) {
 			l.logger.WarnContext(ctx, "exception was edited in the store and lets nothing pass", "fingerprint", row.Fingerprint)
 		}
 		all[row.Fingerprint] = held{row, valid}

@@ -478,3 +478,28 @@ func (m manyRows) Exceptions(context.Context) ([]store.Exception, error) {
 
 func (manyRows) PutException(context.Context, store.Exception) error { return errDisk }
 func (manyRows) DeleteException(context.Context, string) error       { return errDisk }
+
+func TestRefreshTakesOverTheListOfOthers(t *testing.T) {
+	f := newFixture(t)
+	other := &fixture{rows: f.rows, log: &journal{}, key: f.key, now: f.now}
+	other.open(t)
+	gone := f.allow(t)
+	if err := other.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fresh := other.allow(t)
+	if err := other.Disallow(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	f.rows.noReads.Store(true)
+	if err := f.Refresh(t.Context()); !errors.Is(err, errDisk) {
+		t.Errorf("where the store cannot be read: got %v, want %v", err, errDisk)
+	}
+	f.want(t, "one that was taken off elsewhere, before that is known", gone, true)
+	f.rows.noReads.Store(false)
+	if err := f.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.want(t, "one that was taken off elsewhere", gone, false)
+	f.want(t, "one that was listed elsewhere", fresh, true)
+}
