@@ -72,6 +72,7 @@ func (p *Proxy) serveEnvelope(ctx context.Context, cut context.CancelCauseFunc, 
 	}
 	answer := newCollector(collectedBytes)
 	result := p.run(ctx, cut, answer, c)
+	closing(ctx, w, c)
 	switch {
 	case result.refusal != nil:
 		p.writeEnvelopeRefusal(w, c, result.refusal)

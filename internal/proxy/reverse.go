@@ -80,6 +80,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, c *call) {
 		}
 	}
 	result := p.run(ctx, cut, w, c)
+	closing(ctx, w, c)
 	if result.refusal != nil {
 		p.writeRefusal(w, c, result.refusal)
 	}
@@ -137,6 +138,15 @@ func interruptible(ctx context.Context, w http.ResponseWriter) func() {
 		if !stop() {
 			<-ended
 		}
+	}
+}
+
+// closing ends a caller's connection behind the answer to a call that was cut: net/http
+// takes one of which it could not read any more for one whose caller is gone, also for
+// all requests that follow on it.
+func closing(ctx context.Context, w http.ResponseWriter, c *call) {
+	if ctx.Err() != nil && c.asked.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
 	}
 }
 
