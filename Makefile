@@ -3,7 +3,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GORELEASER = github.com/goreleaser/goreleaser/v2@v2.15.4
 
-.PHONY: build test race lint fuzz faults vault postgres bench-postgres conformance openapi monitoring clients matrix browser report bench bench-audit soak
+.PHONY: build test race lint fuzz faults vault postgres bench-postgres bench-scale conformance openapi monitoring clients matrix browser report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -47,11 +47,19 @@ postgres:
 	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make postgres: KEEPER_TEST_POSTGRES names no server, such as postgres://postgres@127.0.0.1:5432" >&2; exit 1; }
 	@command -v pgbouncer >/dev/null && command -v pg_dump >/dev/null || { echo "make postgres: pgbouncer or pg_dump is missing" >&2; exit 1; }
 	go test -count 1 ./internal/store/postgres ./internal/server/onpostgres
+	go test -count 1 -timeout 15m ./internal/server/fleet
 
 # How many audit entries a second go in, beside plain COPY of the same rows.
 bench-postgres:
 	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make bench-postgres: KEEPER_TEST_POSTGRES names no server" >&2; exit 1; }
 	go test -run '^$$' -bench AppendAudit -benchtime 200x ./internal/store/postgres
+
+# What agents, tokens, polls, draws and changes cost one database: docs/scale.md. Minutes.
+bench-scale:
+	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make bench-scale: KEEPER_TEST_POSTGRES names no server" >&2; exit 1; }
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench/scale/measure
+	go test -run '^$$' -bench Verify -benchtime 3x ./internal/anchor
+	go test -run '^$$' -bench MemoryOf -benchtime 2x ./internal/vault
 
 # A public suite for HTTP/2 against each listener, beside a bare server.
 conformance:

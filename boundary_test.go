@@ -60,6 +60,7 @@ var forbidden = map[string][]string{
 	"internal/proxy":        slices.Concat([]string{"internal/vault", "internal/api"}, sql),
 	"internal/api":          slices.Concat([]string{"internal/proxy"}, sql),
 	"internal/segment":      {"internal/"},
+	"internal/fleet":        slices.Concat([]string{"internal/secret", "internal/vault", "internal/audit", "internal/anchor", "internal/proxy", "internal/api"}, sql),
 	"internal/server":       nil,
 	"internal/toolsetup":    {"internal/"},
 
@@ -67,7 +68,7 @@ var forbidden = map[string][]string{
 }
 
 // forTests are imported by tests alone, and reach what they test.
-var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest", "internal/store/postgres/postgrestest", "internal/server/onpostgres", "internal/source/sourcetest"}
+var forTests = []string{"internal/keepertest", "internal/auth/authtest", "internal/exchange/exchangetest", "internal/store/storetest", "internal/store/postgres/postgrestest", "internal/server/onpostgres", "internal/server/fleet", "internal/source/sourcetest"}
 
 // doesNoIO are the packages that decide and never act: they import nothing
 // that opens a file or a connection.

@@ -25,6 +25,13 @@ type AuditConfig struct {
 	Sinks []SinkConfig `yaml:"sinks"`
 	// Which old entries move to files. Default: all stay.
 	Retention *RetentionConfig `yaml:"retention"`
+	// Where an entry is before its call goes on, if `store` names a database: on this
+	// keeper's disk, from where it goes to the database a moment later, or in the database,
+	// too. Values: `disk`, `store`. Default: `disk`.
+	Acknowledge string `yaml:"acknowledge"`
+	// How many bytes of entries may be on this keeper's disk and not in the database yet;
+	// then calls are refused. Default: `268435456`.
+	MaxUnshipped int64 `yaml:"maxUnshipped"`
 }
 
 // WitnessConfig names where signed heads are kept, so that whoever owns this machine
@@ -110,6 +117,7 @@ func (c AuditConfig) server() (server.Audit, error) {
 	out := server.Audit{
 		CheckpointEntries: c.CheckpointEntries, CheckpointInterval: c.CheckpointInterval,
 		WitnessFiles: c.Witnesses.Files, WitnessURLs: c.Witnesses.URLs,
+		Acknowledge: c.Acknowledge, MaxUnshipped: c.MaxUnshipped,
 	}
 	if r := c.Retention; r != nil {
 		out.Retention = &server.Retention{MaxAge: r.MaxAge, MaxBytes: r.MaxBytes, Folder: r.Folder, SegmentEntries: r.SegmentEntries}

@@ -39,6 +39,10 @@ type Config struct {
 	// `postgres://user@host/name`; see [PostgreSQL](postgres.md). Default: none, the store
 	// is in `data`.
 	Store string `yaml:"store"`
+	// How old what keeper knows of other keepers' changes in `store` may be, such as
+	// revocations: where the database cannot be asked for longer, calls are refused. `1s` or
+	// more. Default: `5s`.
+	Staleness time.Duration `yaml:"staleness"`
 	// How connections to keeper are protected: one of certFile with keyFile, ownCA and
 	// endsBefore, before keeper listens beyond loopback.
 	TLS TLSConfig `yaml:"tls"`
@@ -176,7 +180,7 @@ func loadConfig(file string) (Config, error) {
 // the library's message alone: the full error quotes lines of the file.
 func misread(file string, err error) error {
 	if strings.HasPrefix(err.Error(), "time: ") {
-		return fmt.Errorf("%s: limits, quotas, audit, secrets or sources: want durations with their unit, such as 30s or 1h30m", file)
+		return fmt.Errorf("%s: staleness, limits, quotas, audit, secrets or sources: want durations with their unit, such as 30s or 1h30m", file)
 	}
 	var detail yaml.Error
 	if !errors.As(err, &detail) || detail.GetToken() == nil {

@@ -98,7 +98,7 @@ func (a *app) settingsOf(c Config, logger *slog.Logger) (server.Config, error) {
 		return server.Config{}, err
 	}
 	out := server.Config{
-		DataDir: c.Data, Store: c.Store, AcceptStore: a.acceptStore, Addr: firstOf(c.Addr, server.DefaultAddr), AdminAddr: c.AdminAddr,
+		DataDir: c.Data, Store: c.Store, Staleness: c.Staleness, AcceptStore: a.acceptStore, Addr: firstOf(c.Addr, server.DefaultAddr), AdminAddr: c.AdminAddr,
 		TLS:          server.TLS(c.TLS),
 		Forward:      server.Forward(c.Forward),
 		Registration: registration, DefaultScopes: scopes,

@@ -41,9 +41,11 @@ func (b *bench) story() {
 	for _, path := range []string{"/openapi.json", "/.well-known/jwks.json", "/ca.pem", root + "/health"} {
 		b.want(200, call{method: get, path: path, token: "-"})
 	}
-	for _, path := range []string{"/metrics", root + "/status", root + "/quotas", root + "/agents", root + "/vault", root + "/providers", root + "/scan/exceptions"} {
+	for _, path := range []string{"/metrics", root + "/status", root + "/quotas", root + "/cluster", root + "/agents", root + "/vault", root + "/providers", root + "/scan/exceptions"} {
 		b.want(200, call{method: get, path: path})
 	}
+	b.want(404, call{method: remove, path: root + "/cluster/none"})
+	b.want(409, call{method: remove, path: root + "/cluster/self"})
 	b.agents()
 	b.signIn()
 	b.secrets()

@@ -7,6 +7,7 @@ package anchor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -58,6 +59,17 @@ type Log interface {
 	Checkpoint(ctx context.Context) ([]byte, error)
 	BeginChange()
 	EndChange(digest string, cutoff time.Time)
+	// ChangeState records a change of rows in the transaction that makes it.
+	ChangeState(ctx context.Context, tx audit.Shared, e audit.StateChanged, digest string, cutoff time.Time) (committed func(), err error)
+}
+
+// Shared is rows that several keepers change. What f gets reads and writes in one
+// transaction.
+type Shared interface {
+	// Change runs f while nobody else changes rows, or appends to the log.
+	Change(ctx context.Context, f func(context.Context, Rows, audit.Shared) error) error
+	// Snapshot runs f, which only reads.
+	Snapshot(ctx context.Context, f func(context.Context, Rows, store.LogEnd) error) error
 }
 
 // Store is Rows, and records each change of them in the log. It is safe for
@@ -68,13 +80,16 @@ type Store struct {
 	log     Log
 	logger  *slog.Logger
 	accept  bool
-	live    bool // another process may change the rows
+	live    bool   // another process may change the rows
+	shared  Shared // nil: nobody else changes them
 
 	mu     sync.Mutex // held through each change; guards all below
-	state  state
+	state  state      // of shared rows: as far as those who hold them in memory took them over
 	cutoff time.Time
+	taken  string              // of shared rows: the digest of state; empty: not known
 	doubt  []audit.StateObject // what was recorded last, where the rows may not be so
 	held   bool                // the rows were held against the log: now changes are signed
+	joins  bool                // others share the rows already: none is changed before they are held against the log
 }
 
 // Config is what a Store needs; all but Accept is required.
@@ -86,11 +101,15 @@ type Config struct {
 	// Accept says that the operator lets keeper start although the rows are not
 	// those that the log says.
 	Accept bool
+	// Shared is the same rows, where other keepers change them, too.
+	Shared Shared
+	// Joins says that others have shared them before.
+	Joins bool
 }
 
 // Open reads the rows.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s := &Store{Rows: c.Rows, entries: c.Entries, log: c.Log, logger: c.Logger, accept: c.Accept}
+	s := &Store{Rows: c.Rows, entries: c.Entries, log: c.Log, logger: c.Logger, accept: c.Accept, shared: c.Shared, joins: c.Joins}
 	var err error
 	if s.state, err = read(ctx, s.Rows, s.cutoff); err != nil {
 		return nil, fmt.Errorf("reading the state of the store: %w", err)
@@ -194,74 +213,100 @@ func (s *Store) endChange() {
 	}
 }
 
-// InsertAgent implements [auth.AgentStore].
-func (s *Store) InsertAgent(ctx context.Context, a store.Agent) error {
+// edit is a change of rows that is to be made.
+type edit struct {
+	after  state     // what becomes of the rows that change: their digests; empty: there is none
+	cutoff time.Time // zero: it stays
+	write  func() error
+}
+
+// edit makes the change that plan makes of the rows.
+func (s *Store) edit(ctx context.Context, plan func(context.Context, Rows) (edit, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state[agentKey(a.ID)] != "" { // it is refused
-		return s.Rows.InsertAgent(ctx, a)
+	switch {
+	case s.shared != nil && s.held:
+		return s.editShared(ctx, plan)
+	case s.joins:
+		return errors.New("changing the store: it is not held against the audit log yet")
 	}
-	return s.change(ctx, state{agentKey(a.ID): ofAgent(a)}, s.cutoff, func() error { return s.Rows.InsertAgent(ctx, a) })
+	e, err := plan(ctx, s.Rows)
+	switch {
+	case err != nil:
+		return err
+	case e.after == nil && e.cutoff.IsZero():
+		return e.write()
+	case e.cutoff.IsZero():
+		e.cutoff = s.cutoff
+	}
+	return s.change(ctx, e.after, e.cutoff, e.write)
+}
+
+// InsertAgent implements [auth.AgentStore].
+func (s *Store) InsertAgent(ctx context.Context, a store.Agent) error {
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		e := edit{write: func() error { return rows.InsertAgent(ctx, a) }}
+		if s.state[agentKey(a.ID)] == "" { // or else it is refused
+			e.after = state{agentKey(a.ID): ofAgent(a)}
+		}
+		return e, nil
+	})
 }
 
 // UpdateAgent implements [auth.AgentStore].
 func (s *Store) UpdateAgent(ctx context.Context, a store.Agent) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state[agentKey(a.ID)] == "" {
-		return s.Rows.UpdateAgent(ctx, a)
-	}
-	return s.change(ctx, state{agentKey(a.ID): ofAgent(a)}, s.cutoff, func() error { return s.Rows.UpdateAgent(ctx, a) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		e := edit{write: func() error { return rows.UpdateAgent(ctx, a) }}
+		if s.state[agentKey(a.ID)] != "" {
+			e.after = state{agentKey(a.ID): ofAgent(a)}
+		}
+		return e, nil
+	})
 }
 
 // DeleteAgent implements [auth.AgentStore].
 func (s *Store) DeleteAgent(ctx context.Context, id string, at time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	write := func() error { return s.Rows.DeleteAgent(ctx, id, at) }
-	if s.state[agentKey(id)] == "" {
-		return write()
-	}
-	tokens, err := s.tokensOf(ctx, id)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, state{agentKey(id): "", revokedKey(id): ofRevoked(tokens)}, s.cutoff, write)
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		e := edit{write: func() error { return rows.DeleteAgent(ctx, id, at) }}
+		if s.state[agentKey(id)] == "" {
+			return e, nil
+		}
+		tokens, err := s.tokensOf(ctx, rows, id)
+		e.after = state{agentKey(id): "", revokedKey(id): ofRevoked(tokens)}
+		return e, err
+	})
 }
 
 // RevokeAgent implements [auth.RevocationStore].
 func (s *Store) RevokeAgent(ctx context.Context, id string, at time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	write := func() error { return s.Rows.RevokeAgent(ctx, id, at) }
-	if s.state[agentKey(id)] == "" {
-		return write()
-	}
-	tokens, err := s.tokensOf(ctx, id)
-	if err != nil {
-		return err
-	}
-	agents, err := s.Agents(ctx)
-	if err != nil {
-		return err
-	}
-	after := state{revokedKey(id): ofRevoked(tokens)}
-	for _, a := range agents {
-		if a.ID == id {
-			a.Status = store.Revoked
-			after[agentKey(id)] = ofAgent(a)
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		e := edit{write: func() error { return rows.RevokeAgent(ctx, id, at) }}
+		if s.state[agentKey(id)] == "" {
+			return e, nil
 		}
-	}
-	return s.change(ctx, after, s.cutoff, write)
+		tokens, err := s.tokensOf(ctx, rows, id)
+		if err != nil {
+			return e, err
+		}
+		agents, err := rows.Agents(ctx)
+		e.after = state{revokedKey(id): ofRevoked(tokens)}
+		for _, a := range agents {
+			if a.ID == id {
+				a.Status = store.Revoked
+				e.after[agentKey(id)] = ofAgent(a)
+			}
+		}
+		return e, err
+	})
 }
 
 // tokensOf are all of an agent's tokens that count, revoked or not.
-func (s *Store) tokensOf(ctx context.Context, id string) ([]store.Token, error) {
-	live, err := s.Tokens(ctx, store.TokenFilter{AgentID: id, At: s.cutoff})
+func (s *Store) tokensOf(ctx context.Context, rows Rows, id string) ([]store.Token, error) {
+	live, err := rows.Tokens(ctx, store.TokenFilter{AgentID: id, At: s.cutoff})
 	if err != nil {
 		return nil, err
 	}
-	revoked, err := s.Tokens(ctx, store.TokenFilter{AgentID: id, Revoked: true, At: s.cutoff})
+	revoked, err := rows.Tokens(ctx, store.TokenFilter{AgentID: id, Revoked: true, At: s.cutoff})
 	return append(live, revoked...), err
 }
 
@@ -275,86 +320,80 @@ func (s *Store) InsertToken(ctx context.Context, t store.Token) error {
 
 // RevokeToken implements [auth.RevocationStore].
 func (s *Store) RevokeToken(ctx context.Context, jti string, at time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	write := func() error { return s.Rows.RevokeToken(ctx, jti, at) }
-	t, err := s.Token(ctx, jti)
-	if err != nil || !t.ExpiresAt.After(s.cutoff) {
-		return write() // there is none, or none that counts
-	}
-	revoked, err := s.Tokens(ctx, store.TokenFilter{AgentID: t.AgentID, Revoked: true, At: s.cutoff})
-	if err != nil {
-		return err
-	}
-	if t.RevokedAt.IsZero() {
-		revoked = append(revoked, t)
-	}
-	return s.change(ctx, state{revokedKey(t.AgentID): ofRevoked(revoked)}, s.cutoff, write)
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		e := edit{write: func() error { return rows.RevokeToken(ctx, jti, at) }}
+		t, err := rows.Token(ctx, jti)
+		if err != nil || !t.ExpiresAt.After(s.cutoff) {
+			return e, nil // there is none, or none that counts
+		}
+		revoked, err := rows.Tokens(ctx, store.TokenFilter{AgentID: t.AgentID, Revoked: true, At: s.cutoff})
+		if t.RevokedAt.IsZero() {
+			revoked = append(revoked, t)
+		}
+		e.after = state{revokedKey(t.AgentID): ofRevoked(revoked)}
+		return e, err
+	})
 }
 
 // PruneTokens implements [auth.TokenStore].
 func (s *Store) PruneTokens(ctx context.Context, before time.Time) (n int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	cutoff := before.Truncate(time.Second)
-	if !cutoff.After(s.cutoff) {
-		return s.Rows.PruneTokens(ctx, cutoff)
-	}
-	left, err := revocations(ctx, s.Rows, cutoff)
-	if err != nil {
-		return 0, err
-	}
-	for k := range s.state {
-		if _, still := left[k]; k.kind == kindRevoked && !still {
-			left[k] = ""
+	err = s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		e := edit{write: func() (err error) {
+			n, err = rows.PruneTokens(ctx, cutoff)
+			return err
+		}}
+		if !cutoff.After(s.cutoff) {
+			return e, nil
 		}
-	}
-	if len(s.state.differences(left)) == 0 { // no revocation goes: the state needs no new cutoff
-		return s.Rows.PruneTokens(ctx, cutoff)
-	}
-	err = s.change(ctx, left, cutoff, func() error {
-		n, err = s.Rows.PruneTokens(ctx, cutoff)
-		return err
+		revoked, err := rows.Tokens(ctx, store.TokenFilter{Revoked: true, At: cutoff})
+		if err != nil {
+			return e, err
+		}
+		left := revocations(revoked)
+		for k := range s.state {
+			if _, still := left[k]; k.kind == kindRevoked && !still {
+				left[k] = ""
+			}
+		}
+		if len(s.state.differences(left)) > 0 { // or no revocation goes: the state needs no new cutoff
+			e.after, e.cutoff = left, cutoff
+		}
+		return e, nil
 	})
 	return n, err
 }
 
 // PutCredential keeps a version of a secret.
 func (s *Store) PutCredential(ctx context.Context, c store.Credential) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := credentialKey(c)
-	if s.state[k] != "" {
-		return s.Rows.PutCredential(ctx, c)
-	}
-	return s.change(ctx, state{k: ofCredential(c)}, s.cutoff, func() error { return s.Rows.PutCredential(ctx, c) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		e := edit{write: func() error { return rows.PutCredential(ctx, c) }}
+		if k := credentialKey(c); s.state[k] == "" {
+			e.after = state{k: ofCredential(c)}
+		}
+		return e, nil
+	})
 }
 
 // DeleteCredential drops all versions of a secret.
 func (s *Store) DeleteCredential(ctx context.Context, id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	after, err := s.without(ctx, id, 0)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.DeleteCredential(ctx, id) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		after, err := without(ctx, rows, id, 0)
+		return edit{after: after, write: func() error { return rows.DeleteCredential(ctx, id) }}, err
+	})
 }
 
 // PruneCredential drops all versions of a secret but the newest.
 func (s *Store) PruneCredential(ctx context.Context, id string, keep int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	after, err := s.without(ctx, id, keep)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.PruneCredential(ctx, id, keep) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		after, err := without(ctx, rows, id, keep)
+		return edit{after: after, write: func() error { return rows.PruneCredential(ctx, id, keep) }}, err
+	})
 }
 
 // without are the versions of a secret but the newest, as gone.
-func (s *Store) without(ctx context.Context, id string, keep int) (state, error) {
-	all, err := s.Rows.Credentials(ctx)
+func without(ctx context.Context, rows Rows, id string, keep int) (state, error) {
+	all, err := rows.Credentials(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -371,41 +410,35 @@ func (s *Store) without(ctx context.Context, id string, keep int) (state, error)
 
 // PutKeys keeps keys, or replaces them.
 func (s *Store) PutKeys(ctx context.Context, keys []store.Key) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	after := state{}
-	for _, k := range keys {
-		after[key{kindKey, k.ID}] = ofKey(k)
-	}
-	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.PutKeys(ctx, keys) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		after := state{}
+		for _, k := range keys {
+			after[key{kindKey, k.ID}] = ofKey(k)
+		}
+		return edit{after: after, write: func() error { return rows.PutKeys(ctx, keys) }}, nil
+	})
 }
 
 // PutKEK keeps what describes a key-encryption key.
 func (s *Store) PutKEK(ctx context.Context, k store.KEK) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	after, err := s.withKEK(ctx, k)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.PutKEK(ctx, k) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		after, err := withKEK(ctx, rows, k)
+		return edit{after: after, write: func() error { return rows.PutKEK(ctx, k) }}, err
+	})
 }
 
 // ApplyRewrap makes another key-encryption key the current one.
 func (s *Store) ApplyRewrap(ctx context.Context, r store.Rewrap) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r.KEK.Current = true
-	after, err := s.withKEK(ctx, r.KEK)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, after, s.cutoff, func() error { return s.Rows.ApplyRewrap(ctx, r) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		r.KEK.Current = true
+		after, err := withKEK(ctx, rows, r.KEK)
+		return edit{after: after, write: func() error { return rows.ApplyRewrap(ctx, r) }}, err
+	})
 }
 
 // withKEK are the key-encryption keys when k is put.
-func (s *Store) withKEK(ctx context.Context, k store.KEK) (state, error) {
-	all, err := s.KEKs(ctx)
+func withKEK(ctx context.Context, rows Rows, k store.KEK) (state, error) {
+	all, err := rows.KEKs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -420,23 +453,23 @@ func (s *Store) withKEK(ctx context.Context, k store.KEK) (state, error) {
 
 // PutImport remembers an imported value.
 func (s *Store) PutImport(ctx context.Context, i store.Import) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.change(ctx, state{key{kindImport, i.Name}: ofImport(i)}, s.cutoff, func() error { return s.Rows.PutImport(ctx, i) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		return edit{after: state{key{kindImport, i.Name}: ofImport(i)}, write: func() error { return rows.PutImport(ctx, i) }}, nil
+	})
 }
 
 // PutException implements [exception.Store].
 func (s *Store) PutException(ctx context.Context, e store.Exception) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.change(ctx, state{key{kindException, e.Fingerprint}: ofException(e)}, s.cutoff, func() error { return s.Rows.PutException(ctx, e) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		return edit{after: state{key{kindException, e.Fingerprint}: ofException(e)}, write: func() error { return rows.PutException(ctx, e) }}, nil
+	})
 }
 
 // DeleteException implements [exception.Store].
 func (s *Store) DeleteException(ctx context.Context, fingerprint string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.change(ctx, state{key{kindException, fingerprint}: ""}, s.cutoff, func() error { return s.Rows.DeleteException(ctx, fingerprint) })
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		return edit{after: state{key{kindException, fingerprint}: ""}, write: func() error { return rows.DeleteException(ctx, fingerprint) }}, nil
+	})
 }
 
 // sorted are the keys in the order in which the digest of the state has them.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,11 @@ var _ audit.StateChecker = (*Store)(nil)
 func (s *Store) CheckState(ctx context.Context, signed audit.State) (digest string, cutoff time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer func() { s.held = err == nil }()
+	defer func() {
+		if s.held = err == nil; s.held {
+			s.taken = digest
+		}
+	}()
 	if signed.Digest == "" { // nothing was signed of it yet: there was none
 		signed.Digest = state{}.digest()
 	}
@@ -156,19 +161,30 @@ func (s *Store) undo(changes [][]audit.StateObject) (b before, holds bool) {
 func (s *Store) Restate(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.shared != nil {
+		return s.restateShared(ctx)
+	}
 	if err := s.resolve(ctx); err != nil {
 		return err
 	}
-	var all []audit.StateObject
-	for _, k := range s.state.sorted() {
-		all = append(all, audit.StateObject{Kind: k.kind, ID: k.id, Before: s.state[k], After: s.state[k]})
-	}
-	for some := range slices.Chunk(all, objectsAnEntry) {
-		if err := s.log.Record(ctx, audit.StateChanged{Objects: some, Why: "said again, since older entries leave the log"}); err != nil {
+	for some := range s.state.chunks() {
+		if err := s.log.Record(ctx, audit.StateChanged{Objects: some, Why: saidAgain}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// saidAgain is why an entry says what rows are that do not change.
+const saidAgain = "said again, since older entries leave the log"
+
+// chunks are all rows as they are, as many at once as an entry names.
+func (s state) chunks() iter.Seq[[]audit.StateObject] {
+	var all []audit.StateObject
+	for _, k := range s.sorted() {
+		all = append(all, audit.StateObject{Kind: k.kind, ID: k.id, Before: s[k], After: s[k]})
+	}
+	return slices.Chunk(all, objectsAnEntry)
 }
 
 // recordAccepted records what the operator lets pass.

@@ -79,69 +79,81 @@ func (s state) set(k key, digest string) {
 	s[k] = digest
 }
 
-// read makes the state of rows. Revocations of tokens that expired by the cutoff do
-// not count.
-func read(ctx context.Context, rows Rows, cutoff time.Time) (state, error) {
-	s, err := revocations(ctx, rows, cutoff)
+// reader reads rows that keeper decides by.
+type reader interface {
+	Agents(ctx context.Context) ([]store.Agent, error)
+	Tokens(ctx context.Context, f store.TokenFilter) ([]store.Token, error)
+	Credentials(ctx context.Context) ([]store.Credential, error)
+	Keys(ctx context.Context) ([]store.Key, error)
+	KEKs(ctx context.Context) ([]store.KEK, error)
+	Imports(ctx context.Context) ([]store.Import, error)
+	Exceptions(ctx context.Context) ([]store.Exception, error)
+}
+
+// rows are all that the state is made of.
+type rows struct {
+	agents      []store.Agent
+	revoked     []store.Token
+	credentials []store.Credential
+	keys        []store.Key
+	keks        []store.KEK
+	imports     []store.Import
+	exceptions  []store.Exception
+}
+
+// readRows reads them. Revocations of tokens that expired by the cutoff do not count.
+func readRows(ctx context.Context, from reader, cutoff time.Time) (r rows, err error) {
+	for _, read := range []func(){
+		func() { r.agents, err = from.Agents(ctx) },
+		func() { r.revoked, err = from.Tokens(ctx, store.TokenFilter{Revoked: true, At: cutoff}) },
+		func() { r.credentials, err = from.Credentials(ctx) },
+		func() { r.keys, err = from.Keys(ctx) },
+		func() { r.keks, err = from.KEKs(ctx) },
+		func() { r.imports, err = from.Imports(ctx) },
+		func() { r.exceptions, err = from.Exceptions(ctx) },
+	} {
+		if read(); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// read makes the state of rows.
+func read(ctx context.Context, from reader, cutoff time.Time) (state, error) {
+	r, err := readRows(ctx, from, cutoff)
 	if err != nil {
 		return nil, err
 	}
-	agents, err := rows.Agents(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range agents {
+	return r.state(), nil
+}
+
+// state is the digest of each.
+func (r *rows) state() state {
+	s := revocations(r.revoked)
+	for _, a := range r.agents {
 		s[agentKey(a.ID)] = ofAgent(a)
 	}
-	credentials, err := rows.Credentials(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range credentials {
+	for _, c := range r.credentials {
 		s[credentialKey(c)] = ofCredential(c)
 	}
-	return s, readOwn(ctx, rows, s)
-}
-
-// readOwn adds the rows that are keeper's own.
-func readOwn(ctx context.Context, rows Rows, s state) error {
-	keys, err := rows.Keys(ctx)
-	if err != nil {
-		return err
-	}
-	for _, k := range keys {
+	for _, k := range r.keys {
 		s[key{kindKey, k.ID}] = ofKey(k)
 	}
-	keks, err := rows.KEKs(ctx)
-	if err != nil {
-		return err
-	}
-	for _, k := range keks {
+	for _, k := range r.keks {
 		s[key{kindKEK, k.ID}] = ofKEK(k)
 	}
-	imports, err := rows.Imports(ctx)
-	if err != nil {
-		return err
-	}
-	for _, i := range imports {
+	for _, i := range r.imports {
 		s[key{kindImport, i.Name}] = ofImport(i)
 	}
-	exceptions, err := rows.Exceptions(ctx)
-	if err != nil {
-		return err
-	}
-	for _, e := range exceptions {
+	for _, e := range r.exceptions {
 		s[key{kindException, e.Fingerprint}] = ofException(e)
 	}
-	return nil
+	return s
 }
 
-// revocations are the revoked tokens that expire after the cutoff, by agent.
-func revocations(ctx context.Context, rows Rows, cutoff time.Time) (state, error) {
-	revoked, err := rows.Tokens(ctx, store.TokenFilter{Revoked: true, At: cutoff})
-	if err != nil {
-		return nil, err
-	}
+// revocations are revoked tokens, by agent.
+func revocations(revoked []store.Token) state {
 	byAgent := map[string][]store.Token{}
 	for _, t := range revoked {
 		byAgent[t.AgentID] = append(byAgent[t.AgentID], t)
@@ -150,7 +162,7 @@ func revocations(ctx context.Context, rows Rows, cutoff time.Time) (state, error
 	for id, tokens := range byAgent {
 		s.set(revokedKey(id), ofRevoked(tokens))
 	}
-	return s, nil
+	return s
 }
 
 func agentKey(id string) key   { return key{kindAgent, id} }

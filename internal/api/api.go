@@ -71,6 +71,8 @@ type Config struct {
 	Figures *figures.Figures
 	// Quotas are what calls are counted against.
 	Quotas *quota.Book
+	// Keepers are those on the same store. Nil functions: nobody knows.
+	Keepers Keepers
 	// Sessions are the dashboard's.
 	Sessions *session.Book
 	// Dashboard is the files of /dashboard/. Nil: there is none.
@@ -150,6 +152,7 @@ type API struct {
 	noBackup   string
 	figures    *figures.Figures
 	quotas     *quota.Book
+	keepers    Keepers
 	sessions   *session.Book
 	dashboard  http.Handler // nil: none
 	signIns    *exchange.RelyingParty
@@ -208,6 +211,7 @@ func New(c Config) (*API, error) {
 		noBackup:   c.NoBackup,
 		figures:    c.Figures,
 		quotas:     c.Quotas,
+		keepers:    c.Keepers,
 		sessions:   c.Sessions,
 		dashboard:  c.Dashboard,
 		signIns:    c.SignIns,

@@ -67,7 +67,7 @@ var (
 func statusOf(code string) int {
 	particulars := map[string]int{
 		"invalid_request": http.StatusBadRequest, "scope_denied": http.StatusForbidden, storeReply.code: storeReply.status,
-		"subject_token_invalid": http.StatusUnauthorized, "subject_token_expired": http.StatusUnauthorized,
+		codeCluster: http.StatusConflict, "subject_token_invalid": http.StatusUnauthorized, "subject_token_expired": http.StatusUnauthorized,
 	}
 	if status, known := particulars[code]; known {
 		return status

@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/scanner"
 )
@@ -129,7 +131,11 @@ func (s *surface) nameValue(text, rule string) (scanner.Finding, error) {
 // checkReason keeps secrets out of a text that goes into the audit log as it is.
 func (s *surface) checkReason(reason, value string) error {
 	holds := value != "" && strings.Contains(reason, value)
-	if holds || s.checkKept("reason", reason) != nil {
+	err := s.checkKept("reason", reason)
+	switch {
+	case errors.Is(err, auth.ErrStale):
+		return err
+	case holds || err != nil:
 		return &fieldError{"reason", "it holds what looks like a secret; say in other words why the value may pass"}
 	}
 	return nil

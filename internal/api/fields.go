@@ -121,6 +121,13 @@ func fieldWords() map[string]field {
 		"events":               {"By event", nil},
 		"count":                {"How many", 12},
 		"SignInRequest.code":   {"The code behind # in the link", madeUp("")},
+		"Cluster.self":         {"", "5f0c3a9e71b24d68a0c4e7f2d1b3a596"},
+		"Keeper.id":            {"", "5f0c3a9e71b24d68a0c4e7f2d1b3a596"},
+		"Keeper.name":          {"", "vault-1, process 412"},
+		"Keeper.address":       {"", "0.0.0.0:8080"},
+		"Keeper.version":       {"", "1.0.0"},
+		"Keeper.startedAt":     {"", exampleTime},
+		"Keeper.seenAt":        {"", exampleLater},
 		"Health.version":       {"Keeper's version", "1.0.0"},
 		"Status.version":       {"Keeper's version", "1.0.0"},
 	}

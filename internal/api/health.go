@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/store"
 )
 
@@ -68,6 +69,8 @@ func unreadiness(err error) string {
 	switch {
 	case errors.Is(err, store.ErrHeld):
 		return "another keeper has the store now"
+	case errors.Is(err, auth.ErrStale):
+		return "this keeper does not know what others have changed in the store"
 	case errors.Is(err, ErrStopping):
 		return ErrStopping.Error()
 	case errors.Is(err, audit.ErrTampered):

@@ -110,6 +110,9 @@ func (s *surface) rotateKey(ctx context.Context, in *rotateKeyInput) (*output[do
 	if in.Body.Purpose != "vault" && in.Body.NewVaultKey != nil {
 		return nil, &fieldError{"newVaultKey", "it must be left out where the purpose is another than vault"}
 	}
+	if err := s.mayRotate(ctx, in.Body.Purpose); err != nil {
+		return nil, err
+	}
 	switch in.Body.Purpose {
 	case "ca":
 		return s.rotateAuthority(ctx)

@@ -16,6 +16,7 @@ const (
 	aboutRevoke   = "One of `jti`, `token` and `agentId`. Without `keeper:write` an agent can revoke a token of its own, by showing it. In force before the answer is sent."
 	aboutSet      = "Setting a secret again is a rotation: the new version counts from the next call on. The provider need not be known, nor the agents be registered, yet."
 	aboutTail     = "It ends when the caller goes, the token is revoked, or keeper stops. Each entry is an event `entry` whose id is the entry's; `pruned` names entries that are in the log no more; a comment every 15 seconds says that the stream lives."
+	aboutForget   = "Its row goes, and with it how much of its part of the audit log was shipped: what was in its folder alone is not in the log, and the answer says how many entries that were when it was last seen. Not while it lives."
 	aboutExport   = "Oldest entry first, of any length. An answer that breaks off never ends cleanly. The media type is that of `format`."
 	aboutExchange = "For workloads that bear a token of their platform's: a form in, as RFC 8693 has it. Errors are OAuth's (RFC 6749, section 5.2), with keeper's `code` beside them, and 400 where elsewhere they would be 401 or 403."
 )

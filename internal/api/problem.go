@@ -175,8 +175,11 @@ func particular(err error) (reply, bool) {
 		exceeded *auth.ScopeError
 		subject  *exchange.TokenError
 		settings *SettingsError
+		cluster  *ClusterError
 	)
 	switch {
+	case errors.As(err, &cluster):
+		return cluster.reply(), true
 	case errors.As(err, &settings):
 		return reply{http.StatusBadRequest, "invalid_configuration", "The configuration is not taken over, and nothing changed: " + strings.TrimRight(settings.Err.Error(), ".") + "."}, true
 	case errors.As(err, &subject) && errors.Is(err, exchange.ErrInvalid):

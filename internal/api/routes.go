@@ -46,6 +46,9 @@ func (s *surface) routes() error {
 
 	handle(s, route{id: "listQuotas", method: get, path: root + "/quotas", summary: "How much is used of the quotas in force", needs: read}, s.quotaList)
 
+	handle(s, route{id: "cluster", method: get, path: root + "/cluster", summary: "The keepers on this store, and how it stands with each", needs: read}, s.cluster)
+	handle(s, route{id: "forgetKeeper", method: remove, path: root + "/cluster/{id}", summary: "Forget a keeper that is gone for good", needs: everything, about: aboutForget, codes: []string{"not_found", codeCluster}}, s.forget)
+
 	handle(s, route{id: "listAgents", method: get, path: root + "/agents", summary: "List the agents", needs: read}, s.agents)
 	handle(s, route{id: "agent", method: get, path: root + "/agents/{id}", summary: "Show an agent", needs: read, codes: []string{"not_found"}}, s.agent)
 	handle(s, route{id: "updateAgent", method: patch, path: root + "/agents/{id}", summary: "Approve or disable an agent, change its grant or name", needs: write, codes: []string{"not_found"}}, s.updateAgent)
@@ -55,7 +58,7 @@ func (s *surface) routes() error {
 	handle(s, route{id: "listSecrets", method: get, path: root + "/vault", summary: "List the secrets, never their values", needs: read}, s.secrets)
 	handle(s, route{id: "setSecret", method: post, path: root + "/vault", summary: "Set or rotate a secret", needs: write, about: aboutSet}, s.setSecret)
 	handle(s, route{id: "deleteSecret", method: remove, path: root + "/vault/{provider}", summary: "Delete one or all of a provider's secrets", needs: write, codes: []string{"not_found"}}, s.deleteSecret)
-	handle(s, route{id: "rotateKey", method: post, path: root + "/keys/rotate", summary: "Rotate one of keeper's own keys", needs: everything, codes: []string{"invalid_configuration"}}, s.rotateKey)
+	handle(s, route{id: "rotateKey", method: post, path: root + "/keys/rotate", summary: "Rotate one of keeper's own keys", needs: everything, codes: []string{"invalid_configuration", codeCluster}}, s.rotateKey)
 	handle(s, route{id: "listKeys", method: get, path: root + "/keys", summary: "List keeper's own keys, never what they are", needs: read}, s.listKeys)
 
 	handle(s, route{id: "audit", method: get, path: root + "/audit", summary: "Read the audit log", needs: scope.Keeper(scope.Audit)}, s.entries)

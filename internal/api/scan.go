@@ -46,6 +46,9 @@ type scannedBody struct {
 
 // scan looks at the text as at a body on its way, so that both find the same.
 func (s *surface) scan(ctx context.Context, in *scanInput) (*output[scannedBody], error) {
+	if err := s.auth.Fresh(); err != nil {
+		return nil, err // as checkKept
+	}
 	clean, findings, err := s.redacted(in.Body.Text)
 	if err != nil {
 		return nil, err

@@ -325,6 +325,22 @@ type KeeperStopped struct {
 
 func (e KeeperStopped) describe() facts { return facts{"keeper.stopped", "", "", RiskNormal} }
 
+// KeeperForgotten says that a keeper which is gone is no longer counted among those that
+// share the database. It is written before that is done.
+type KeeperForgotten struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Entries int64  `json:"entries"` // of its own that were in its folder alone when it was last seen: the log lacks them
+}
+
+func (e KeeperForgotten) describe() facts {
+	risk := RiskWarning
+	if e.Entries > 0 {
+		risk = RiskCritical
+	}
+	return facts{"keeper.forgotten", "", "", risk}
+}
+
 // StateChanged says what a change, recorded by its own event, makes of the rows that
 // keeper decides by. It is written before them.
 type StateChanged struct {

@@ -66,6 +66,9 @@ type Config struct {
 	// Accept says that the operator lets keeper start although entries are not its
 	// own; which is recorded.
 	Accept bool
+
+	// Fleet says how Store is shared with other keepers. Nil: nobody else appends to it.
+	Fleet *Fleet
 }
 
 // Log appends events, in one order, each durable before its caller goes on.
@@ -96,6 +99,9 @@ type Log struct {
 	chain        atomic.Pointer[Chain]  // that key is the last of; another is set before key is
 	head         heads
 	state        atomic.Pointer[stateNow] // nil: not said
+
+	fleet  *fleet  // nil: nobody else appends
+	writer *writer // nil: the entries go into the fleet's segment
 }
 
 // Open reads where the log stands and starts its writer. No checkpoint is signed
@@ -123,8 +129,19 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	l.strangers.log = l
 	l.opened, l.accept = totals.LastSeq, c.Accept
 	l.durable.set(totals.LastSeq)
+	if c.Fleet != nil {
+		l.fleet = newFleet(l, c.Fleet)
+		end, err := c.Fleet.Shared.LogEnd(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("opening the audit log: %w", err)
+		}
+		if end.Seal != (store.Hash{}) {
+			l.startJournal()
+			return l, nil
+		}
+	}
 	wait := time.Duration(l.markInterval.Load())
-	w := &writer{log: l, due: time.NewTimer(wait), armed: true, dueAt: time.Now().Add(wait), open: map[int64]bool{}}
+	w := &writer{log: l, gatherer: gatherer{queue: l.queue}, leave: make(chan chan error), due: time.NewTimer(wait), armed: true, dueAt: time.Now().Add(wait), open: map[int64]bool{}}
 	if err := completeTree(ctx, c.Store, totals.LastSeq); err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
@@ -132,8 +149,14 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
+	l.writer = w
 	go w.run()
 	return l, nil
+}
+
+func (l *Log) startJournal() {
+	j := &journal{fleet: l.fleet, gatherer: gatherer{queue: l.queue}, retry: time.NewTimer(retryAfter)}
+	go j.run()
 }
 
 // SetCheckpoints says anew when a checkpoint is written, as in Config: of the entries
@@ -179,6 +202,10 @@ func (l *Log) later(ctx context.Context, e Event, decision int64) error {
 		return err
 	}
 	w.closes = decision
+	return l.laterWrite(w)
+}
+
+func (l *Log) laterWrite(w *write) error {
 	l.closing.RLock()
 	defer l.closing.RUnlock()
 	if l.closed {
@@ -275,8 +302,12 @@ func (l *Log) enqueue(ctx context.Context, w *write, late <-chan time.Time) erro
 	}
 }
 
-// Entries returns the entries that f selects, newest first.
+// Entries returns the entries that f selects, newest first. Of a log that several keepers
+// append to it waits a moment for those of this keeper that are not in it yet.
 func (l *Log) Entries(ctx context.Context, f store.AuditFilter) (store.AuditPage, error) {
+	if l.fleet != nil {
+		l.fleet.caughtUp(ctx)
+	}
 	page, err := l.store.AuditEntries(ctx, f)
 	if err != nil {
 		return page, fmt.Errorf("reading the audit log: %w", err)
@@ -348,6 +379,9 @@ func (l *Log) Close(ctx context.Context) error {
 	case <-l.done:
 		return nil
 	case <-ctx.Done():
+		if l.fleet != nil && !already {
+			close(l.fleet.giveUp)
+		}
 		return fmt.Errorf("closing the audit log: %w", context.Cause(ctx))
 	}
 }

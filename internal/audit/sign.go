@@ -94,6 +94,9 @@ func (l *Log) followed(size int64, newest Head) Head {
 // signed; nil: nothing is signed of it. next are keys of keeper's that may have taken over
 // from key, when it was killed: the log says whether one did, and PublicKey which.
 func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker, next ...*Key) error {
+	if l.fleet != nil && l.writer == nil {
+		return l.join(ctx, key, rows, next...)
+	}
 	chain, key, err := chainWith(ctx, l.store, append([]*Key{key}, next...)...)
 	if err != nil {
 		return fmt.Errorf("opening the audit log: %w", err)
@@ -149,7 +152,10 @@ func (l *Log) Sign(ctx context.Context, key *Key, rows StateChecker, next ...*Ke
 	}
 	l.chain.Store(chain)
 	l.key.Store(key)
-	return l.mark(ctx)
+	if err := l.mark(ctx); err != nil || l.fleet == nil {
+		return err
+	}
+	return l.share(ctx)
 }
 
 // Continues returns a checkpoint of this log's key, which was kept elsewhere before this
@@ -201,7 +207,7 @@ func (l *Log) Checkpoint(ctx context.Context) (signed []byte, err error) {
 // freshHead is the newest head, over all entries that were durable when it was called.
 func (l *Log) freshHead(ctx context.Context) (*Head, error) {
 	last, _ := l.durable.get()
-	if l.marked() < last {
+	if l.marked() < last || l.Waiting() > 0 {
 		if err := l.mark(ctx); err != nil {
 			return nil, err
 		}

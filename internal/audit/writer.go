@@ -5,18 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/superinstance/keeper/internal/store"
 )
-
-// crowdLinger is how long a batch that somebody waits for waits for as many callers as
-// shared the last commit.
-const crowdLinger = 200 * time.Microsecond
 
 // write is one entry on its way to the disk. result is nil where nobody waits:
 // such an entry is tried again with the next commit until it is in.
@@ -56,25 +50,34 @@ type writer struct {
 	headLost  bool     // the last checkpoint may or may not be stored
 	backlog   []*write // entries nobody waits for, whose commit failed
 	leaf      []byte   // to be used again
-	crowd     int      // callers who waited for the last commit
+	gatherer
 
 	open map[int64]bool // decisions whose outcome is not there yet
 
-	due   *time.Timer // of the next checkpoint, where entries wait for it
+	leave chan chan error // who sends ends the writer, and others go on with the queue
+	due   *time.Timer     // of the next checkpoint, where entries wait for it
 	armed bool
 	dueAt time.Time // where it is armed
 }
 
 func (w *writer) run() {
-	defer close(w.log.done)
 	for {
 		select {
 		case first, ok := <-w.log.queue:
 			if !ok {
 				w.end()
+				close(w.log.done)
 				return
 			}
 			w.commit(w.gather(first))
+		case left := <-w.leave:
+			if len(w.backlog) > 0 || w.uncertain {
+				left <- errors.New("entries could not be written")
+				continue
+			}
+			w.due.Stop()
+			left <- nil
+			return
 		case <-w.due.C:
 			w.armed = false
 			if len(w.backlog) > 0 || w.uncertain {
@@ -93,54 +96,6 @@ func (w *writer) end() {
 	}
 	w.due.Stop()
 	w.mark()
-}
-
-// gather returns first and what has queued up behind it. Entries that nobody waits for
-// linger for one that somebody does, and share its commit. Where several callers shared
-// the last commit, this one waits a moment for as many: a sync keeps a processor from
-// them, so that few large commits leave them more than many small ones.
-func (w *writer) gather(first *write) []*write {
-	batch, awaited := []*write{first}, 0
-	timer := time.NewTimer(linger)
-	defer timer.Stop()
-	if first.result != nil {
-		awaited++
-		timer.Reset(crowdLinger)
-	}
-	runtime.Gosched() // callers who are about to decide share this commit
-	for len(batch) < batchEntries {
-		next, ok := w.next(awaited < max(1, w.crowd), timer.C)
-		if !ok {
-			break
-		}
-		batch = append(batch, next)
-		if next.result == nil {
-			continue
-		}
-		if awaited++; awaited == 1 {
-			timer.Reset(crowdLinger)
-		}
-	}
-	w.crowd = awaited
-	return batch
-}
-
-// next returns what is in the queue now or, where the batch is to wait, what comes
-// until late. It is false where nothing does.
-func (w *writer) next(wait bool, late <-chan time.Time) (next *write, ok bool) {
-	select {
-	case next, ok = <-w.log.queue:
-		return next, ok
-	default:
-	}
-	if !wait {
-		return nil, false
-	}
-	select {
-	case next, ok = <-w.log.queue:
-	case <-late:
-	}
-	return next, ok
 }
 
 // commit makes the backlog and the batch durable in one transaction and tells
@@ -237,10 +192,7 @@ func (w *writer) append(batch []*write) error {
 // number makes an entry the next leaf of the tree, behind the head over so many
 // entries.
 func (w *writer) number(e *write, tree *frontier, head int64, complete func(store.AuditNode)) {
-	e.entry.Seq = tree.size + 1
-	e.entry.ID = strconv.FormatInt(e.entry.Seq, 10)
-	w.leaf = appendLeaf(w.leaf[:0], &e.entry)
-	e.entry.Hash = leafHash(w.leaf)
+	w.leaf = place(&e.entry, tree.size, w.leaf)
 	if s := w.log.sealer.Load(); s != nil {
 		e.entry.Seal = s.seal(&e.entry, head)
 	}

@@ -61,6 +61,7 @@ var kinds = map[string]kind{
 	"agent.updated":     {"Agent changed", accountChange, update, "iam"},
 	"keeper.started":    {"Keeper started", lifecycle, begin, "process"},
 	"keeper.stopped":    {"Keeper stopped", lifecycle, end, "process"},
+	"keeper.forgotten":  {"Keeper that is gone forgotten", apiActivity, remove, "configuration"},
 	"state.changed":     {"Keeper's state changed", apiActivity, update, "configuration"},
 	"state.accepted":    {"Changed state accepted by the operator", apiActivity, update, "configuration"},
 	"config.changed":    {"Keeper started with other settings", apiActivity, update, "configuration"},

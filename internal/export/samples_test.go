@@ -85,6 +85,7 @@ var samples = []sample{
 	{"agent renamed", "agent.updated", "ci-bot", "", 0, "admin token", "127.0.0.1", audit.AgentUpdated{Status: "active", StatusBefore: "active"}},
 	{"keeper started", "keeper.started", "", "", 0, "", "", audit.KeeperStarted{Version: "1.2.3"}},
 	{"keeper stopped", "keeper.stopped", "", "", 0, "", "", audit.KeeperStopped{Reason: "signal"}},
+	{"keeper forgotten", "keeper.forgotten", "", "", 2, "admin token", "127.0.0.1", audit.KeeperForgotten{ID: "00ff", Name: "host, process 7", Entries: 3}},
 	{"state changed", "state.changed", "", "", 0, "", "", audit.StateChanged{
 		Objects: []audit.StateObject{{Kind: "agent", ID: "ci-bot", After: "00ff"}}, Cutoff: 1700000000, Why: "a change failed"}},
 	{"state accepted", "state.accepted", "", "", 2, "", "", audit.StateAccepted{Objects: []audit.StateObject{{Kind: "agent", ID: "x"}}}},

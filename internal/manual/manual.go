@@ -144,6 +144,7 @@ var contents = []struct{ file, about string }{
 	{"errors.md", "Every error code, and what to do about it."},
 	{"oidc.md", "CI jobs and pods that prove themselves by what they have."},
 	{"secret-helpers.md", "Secrets that another program keeps."},
+	{"scale.md", "What one keeper and one database carry, and where the walls are."},
 	{"audit-format.md", "For whoever verifies the log with a program of his own."},
 }
 

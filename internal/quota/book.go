@@ -17,6 +17,7 @@ const (
 	askAgain   = time.Second // for more of what the store had none of
 	drawFor    = 5 * time.Second
 	sweepEvery = time.Minute
+	jitter     = time.Second // by which the clock may go back and be in the same window
 )
 
 // Store is what a Book needs of the database.
@@ -95,8 +96,9 @@ type Use struct {
 }
 
 type share struct {
-	quota *Quota
-	place place
+	quota  *Quota
+	place  place
+	within time.Time // the window in which its request was counted
 	*bucket
 }
 
@@ -114,7 +116,7 @@ func (l *Book) Begin(ctx context.Context, c Call) (*Use, error) {
 			u = &Use{of: l}
 		}
 		s := l.share(quota, quota.key(c))
-		if err := l.enter(ctx, s); err != nil {
+		if err := l.enter(ctx, &s); err != nil {
 			l.release(s.bucket)
 			u.withdraw()
 			return nil, err
@@ -134,7 +136,7 @@ func (l *Book) share(quota *Quota, key string) share {
 		l.buckets[at] = b
 	}
 	b.users++
-	return share{quota, at, b}
+	return share{quota: quota, place: at, bucket: b}
 }
 
 func (l *Book) release(b *bucket) {
@@ -144,17 +146,18 @@ func (l *Book) release(b *bucket) {
 }
 
 // enter takes a request of a share, and a place among the calls that are under way.
-func (l *Book) enter(ctx context.Context, s share) error {
+func (l *Book) enter(ctx context.Context, s *share) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.quota.Concurrent > 0 && s.running >= s.quota.Concurrent {
 		return s.quota.tooMany(s.place.key)
 	}
-	if err := l.left(ctx, s, ofRequests, ofBytes, ofTokens); err != nil {
+	if err := l.left(ctx, *s, ofRequests, ofBytes, ofTokens); err != nil {
 		return err
 	}
 	s.running++
 	s.have[ofRequests]--
+	s.within = s.window
 	return nil
 }
 
@@ -164,7 +167,11 @@ func (b *bucket) turn(window time.Duration, now time.Time) {
 	if window == 0 {
 		return
 	}
-	if begins := now.Truncate(window); !begins.Equal(b.window) {
+	begins := now.Truncate(window)
+	if begins.Before(b.window) && b.window.Sub(now) < jitter {
+		return
+	}
+	if !begins.Equal(b.window) {
 		b.window, b.have, b.none = begins, [resources]int64{}, [resources]none{}
 	}
 }
@@ -297,7 +304,9 @@ func (u *Use) end(unused int64) {
 	for _, s := range u.shares {
 		s.mu.Lock()
 		s.running--
-		s.have[ofRequests] += unused
+		if s.within.Equal(s.window) {
+			s.have[ofRequests] += unused
+		}
 		s.mu.Unlock()
 		u.of.release(s.bucket)
 	}
@@ -336,7 +345,7 @@ func (l *Book) sweep(ctx context.Context, all bool) error {
 		if b == nil {
 			continue
 		}
-		failed = errors.Join(failed, l.settle(ctx, share{quotas[at.quota], at, b}, now, all))
+		failed = errors.Join(failed, l.settle(ctx, share{quota: quotas[at.quota], place: at, bucket: b}, now, all))
 		l.release(b)
 		l.forget(at, now, quotas[at.quota])
 	}
@@ -364,7 +373,8 @@ func (l *Book) hold(at place) *bucket {
 }
 
 // settle counts in the store what was spent and not drawn, and gives back what lies idle,
-// or all that is left.
+// or all that is left. Where the store does not answer, what was to come back may be
+// there, and is nothing that this keeper has any more: it comes back, or is used.
 func (l *Book) settle(ctx context.Context, s share, now time.Time, always bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -378,6 +388,7 @@ func (l *Book) settle(ctx context.Context, s share, now time.Time, always bool) 
 	for r := range resources {
 		if s.quota.max(r) > 0 && (s.have[r] < 0 || s.have[r] > 0 && (idle || always)) {
 			draws, of = append(draws, s.draw(r)), append(of, r)
+			s.have[r] = min(0, s.have[r])
 		}
 	}
 	if _, err := l.draw(ctx, draws); err != nil {

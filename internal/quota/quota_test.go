@@ -28,11 +28,12 @@ func newClock() *clock {
 func (c *clock) now() time.Time          { return time.Unix(0, c.at.Load()).UTC() }
 func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
 
-// shared is a real database that can be cut off.
+// shared is a real database that can be cut off, before it hears of a draw or behind it.
 type shared struct {
 	quota.Store
-	away  atomic.Bool
-	asked atomic.Int64
+	away, mute atomic.Bool
+	asked      atomic.Int64
+	before     func([]store.Draw) error
 }
 
 func (s *shared) DrawQuotas(ctx context.Context, draws []store.Draw) ([]int64, error) {
@@ -40,7 +41,16 @@ func (s *shared) DrawQuotas(ctx context.Context, draws []store.Draw) ([]int64, e
 	if s.away.Load() {
 		return nil, errors.New("the network is gone")
 	}
-	return s.Store.DrawQuotas(ctx, draws)
+	if s.before != nil {
+		if err := s.before(draws); err != nil {
+			return nil, err
+		}
+	}
+	granted, err := s.Store.DrawQuotas(ctx, draws)
+	if s.mute.Load() {
+		return nil, errors.New("the answer is lost")
+	}
+	return granted, err
 }
 
 func newStore(t *testing.T) *shared {
@@ -265,6 +275,54 @@ func TestARestartLosesNothing(t *testing.T) {
 	u.Spend(1<<19, 0)
 	u.End()
 	want(t, "bytes that are left", passes(t, newBook(t, s, c, quota.Quota{Name: "a", Window: time.Hour, Bytes: 1<<19 + 1}), someone, 1), 0)
+}
+
+func TestWhatCameBackUnheardIsGivenAwayOnce(t *testing.T) {
+	c, s := newClock(), newStore(t)
+	a := quota.Quota{Name: "a", Window: time.Hour, Requests: 160}
+	l := newBook(t, s, c, a)
+	passed := passes(t, l, someone, 1)
+	s.mute.Store(true)
+	if err := l.Close(t.Context()); !errors.Is(err, quota.ErrStore) {
+		t.Errorf("giving back: got %v, want that nothing was heard of it", err)
+	}
+	s.mute.Store(false)
+	passed += passes(t, newBook(t, s, c, a), someone, 500)
+	want(t, "calls at both keepers", passed+passes(t, l, someone, 500), 160)
+}
+
+func TestACallThatMayNotBeginCostsTheNextWindowNothing(t *testing.T) {
+	c, s := newClock(), newStore(t)
+	l := newBook(t, s, c, quota.Quota{Name: "a", Window: time.Hour, Requests: 3},
+		quota.Quota{Name: "b", Window: 24 * time.Hour, Requests: 3, Scopes: []string{"openai:chat"}})
+	passed := 0
+	s.before = func(draws []store.Draw) error {
+		if draws[0].Quota != "b" {
+			return nil
+		}
+		c.advance(time.Hour)
+		passed = passes(t, l, quota.Call{Agent: "cat", Scope: "openai:models"}, 1)
+		return errors.New("the network is gone")
+	}
+	if _, err := l.Begin(t.Context(), someone); !errors.Is(err, quota.ErrStore) {
+		t.Fatalf("got %v, want that the store cannot be asked", err)
+	}
+	s.before = nil
+	want(t, "calls of the next window", passed+passes(t, l, quota.Call{Agent: "cat", Scope: "openai:models"}, 10), 3)
+}
+
+func TestAClockThatGoesBackAMomentCostsNothing(t *testing.T) {
+	c, s := newClock(), newStore(t)
+	l := newBook(t, s, c, quota.Quota{Name: "a", Window: time.Hour, Requests: 160})
+	c.advance(53*time.Minute + 53*time.Second)
+	passed := 0
+	for range 10 {
+		passed += passes(t, l, someone, 1)
+		c.advance(-time.Millisecond)
+		passed += passes(t, l, someone, 1)
+		c.advance(time.Millisecond)
+	}
+	want(t, "calls of the window", passed+passes(t, l, someone, 500), 160)
 }
 
 func TestFewCallsAskTheStore(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/superinstance/keeper/internal/auth"
 	"github.com/superinstance/keeper/internal/exchange"
+	"github.com/superinstance/keeper/internal/fleet"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/policy/scope"
@@ -44,6 +45,9 @@ type Config struct {
 	// Store is the PostgreSQL database that keeps the rows, "postgres://user@host/name",
 	// where several machines are to reach them. Empty: SQLite does, in DataDir.
 	Store string
+	// Staleness is how old what this keeper knows of others' changes in Store may be: after
+	// that it refuses calls. Zero: fleet.DefaultStaleness. At least fleet.MinStaleness.
+	Staleness time.Duration
 	// Addr is the listen address, "host:port"; port 0 takes a free one.
 	Addr string
 	// AdminAddr is a second listener for every route that agents do not need.
@@ -223,7 +227,7 @@ func (c Config) normal() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return c, errors.Join(CheckStore(c.Store), c.checkTLS(), c.checkListeners(), c.Audit.checkFiles(c.DataDir))
+	return c, errors.Join(CheckStore(c.Store), fleet.CheckStaleness(c.Staleness), c.Audit.checkShipping(), c.checkTLS(), c.checkListeners(), c.Audit.checkFiles(c.DataDir))
 }
 
 // place is where the rows are.

@@ -33,6 +33,32 @@ type Audit struct {
 	Sinks []sink.Spec
 	// Retention is nil where all entries stay.
 	Retention *Retention
+	// Acknowledge says where an entry is before what it precedes happens: one of
+	// AcknowledgeDisk, which "" stands for, and AcknowledgeStore. It counts where
+	// Config.Store is given.
+	Acknowledge string
+	// MaxUnshipped is how many bytes of entries may be on this keeper's disk and not in
+	// Config.Store yet; then calls are refused. Zero: 256 MiB.
+	MaxUnshipped int64
+}
+
+// Where an entry is durable before its call goes on.
+const (
+	AcknowledgeDisk  = "disk"  // of this keeper; it goes to the database behind the call's back
+	AcknowledgeStore = "store" // in the database, too
+)
+
+// checkShipping says what is wrong with how entries go to the database.
+func (a Audit) checkShipping() error {
+	switch a.Acknowledge {
+	case "", AcknowledgeDisk, AcknowledgeStore:
+	default:
+		return errors.New("audit.acknowledge: want disk or store")
+	}
+	if a.MaxUnshipped < 0 {
+		return fmt.Errorf("audit.maxUnshipped: got %d, want 0 or more bytes", a.MaxUnshipped)
+	}
+	return nil
 }
 
 // Retention says which entries leave the store for files.
@@ -107,7 +133,7 @@ func (o *outlets) now() (*sink.Set, *archive.Archive) {
 }
 
 func (s *Server) openOutlets(ctx context.Context) (err error) {
-	c := s.config.Audit
+	c := s.here(s.config.Audit)
 	if s.now().witnesses, err = witness.Open(ctx, s.witnessesOf(c)); err != nil {
 		return s.tampered(err)
 	}

@@ -22,6 +22,8 @@ var waits = map[string]string{
 	"providerListen": listens,
 	"data":           "its store is open, and no other keeper may hold it meanwhile",
 	"store":          "it is open, and keeper knows what is in it",
+	"staleness":      "what this keeper knows is as old as it was when it started, at most",
+	"acknowledge":    "entries are on their way already",
 	"vaultKeyFile":   "it opened the vault at the start; `keeper key rotate vault` changes the key itself while keeper runs",
 }
 
@@ -220,6 +222,7 @@ func (s *Server) readAgain(c *change) (next Config, err error) {
 
 // keepStarted puts what keeper was started with in the place of what waits.
 func (c *Config) keepStarted(started Config, tls bool) {
+	c.Staleness, c.Audit.Acknowledge, c.Audit.MaxUnshipped = started.Staleness, started.Audit.Acknowledge, started.Audit.MaxUnshipped
 	c.DataDir, c.Store, c.AcceptStore, c.VaultKey, c.VaultKeyFrom, c.Imports = started.DataDir, started.Store, started.AcceptStore, started.VaultKey, started.VaultKeyFrom, started.Imports
 	c.Addr, c.AdminAddr, c.ProviderListen, c.AdminToken = started.Addr, started.AdminAddr, started.ProviderListen, started.AdminToken
 	c.Logger, c.Relog, c.Version, c.Reread = started.Logger, started.Relog, started.Version, started.Reread
@@ -289,7 +292,7 @@ func (s *Server) takeOver(ctx context.Context, c *change) error {
 	s.begin(g)
 	s.config.Logger.InfoContext(ctx, "configuration reloaded", "changed", c.told.Changed)
 	s.endSources(ctx, c.before, g)
-	all := []error{s.replaceWitnesses(ctx, c), s.reopenOutlets(ctx, c.before.config.Audit, g.config.Audit, c.told.Changed)}
+	all := []error{s.replaceWitnesses(ctx, c), s.reopenOutlets(ctx, s.here(c.before.config.Audit), s.here(g.config.Audit), c.told.Changed)}
 	if c.changes("checkpoints") {
 		s.log.SetCheckpoints(g.config.Audit.CheckpointEntries, g.config.Audit.CheckpointInterval)
 		_, err := s.log.Checkpoint(ctx) // which else would come when the settings of before say

@@ -22,10 +22,13 @@ import (
 	"github.com/superinstance/keeper/internal/ca"
 	"github.com/superinstance/keeper/internal/exception"
 	"github.com/superinstance/keeper/internal/figures"
+	"github.com/superinstance/keeper/internal/fleet"
 	"github.com/superinstance/keeper/internal/netguard"
 	"github.com/superinstance/keeper/internal/policy"
 	"github.com/superinstance/keeper/internal/quota"
 	"github.com/superinstance/keeper/internal/secret"
+	"github.com/superinstance/keeper/internal/store"
+	"github.com/superinstance/keeper/internal/store/postgres"
 	"github.com/superinstance/keeper/internal/telemetry"
 	"github.com/superinstance/keeper/internal/vault"
 )
@@ -43,10 +46,14 @@ type Server struct {
 	imported []string
 
 	db         Database
+	shared     *shared                     // nil: db is this keeper's alone
+	fleet      atomic.Pointer[fleet.Fleet] // nil: as shared, or not yet
+	leading    atomic.Bool                 // this keeper does what one of a fleet does for all
 	rows       *anchor.Store
 	log        *audit.Log
 	vault      *vault.Vault
 	ca         atomic.Pointer[ca.Authority]
+	caKeys     atomic.Pointer[vault.AuthorityKeys] // that ca is by
 	exceptions *exception.List
 	prints     *vault.Fingerprints
 	auth       *auth.Authority
@@ -59,10 +66,19 @@ type Server struct {
 	telemetry  *telemetry.Telemetry
 	out        outlets
 
+	startedAt time.Time
+
 	// closers undo what Start opened; the last is called first.
 	closers   []func(context.Context) error
 	listeners []*listener
 	failed    chan error
+
+	// Of a keeper that shares its store with others. fresh says whether it knows what
+	// they have changed; nil: it is alone.
+	fresh      atomic.Pointer[func() error]
+	refreshing sync.Mutex    // held while what they have changed is taken over
+	lapses     atomic.Uint64 // how often lapse was called
+	refreshed  atomic.Uint64 // how often it had been when the last refresh began
 
 	reloading sync.Mutex // held while settings are taken over
 
@@ -83,7 +99,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		return nil, err
 	}
 	log.SetOutput(io.Discard) // net/http quotes there what a provider sends out of turn, which can be the credential
-	s := &Server{config: c, failed: make(chan error, 1)}
+	s := &Server{config: c, startedAt: time.Now(), failed: make(chan error, 1)}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
 	}
@@ -94,7 +110,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.listen, s.openOutlets, s.openSources,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.startFleet, s.listen, s.openOutlets, s.openSources,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -133,16 +149,25 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	s.db = db
-	s.closers = append(s.closers, func(context.Context) error { return release() }, s.closeOutlets)
-	s.log, err = audit.Open(ctx, audit.Config{
-		Store: db, Logger: s.config.Logger, Accept: s.config.AcceptStore,
+	s.closers = append(s.closers, func(context.Context) error { return release() })
+	log := audit.Config{
+		Store: db, Logger: s.config.Logger, Now: s.clock, Accept: s.config.AcceptStore,
 		CheckpointEntries: s.config.Audit.CheckpointEntries, CheckpointInterval: s.config.Audit.CheckpointInterval,
-	})
-	if err != nil {
+	}
+	rows := anchor.Config{Rows: db, Entries: db, Logger: s.config.Logger, Accept: s.config.AcceptStore}
+	if pg, ok := db.(*postgres.DB); ok {
+		if s.shared, err = s.openShared(ctx, pg); err != nil {
+			return err
+		}
+		log.Fleet, rows.Shared = s.fleetLog(s.shared), rowsOf{pg}
+	}
+	s.closers = append(s.closers, s.closeOutlets)
+	if s.log, err = audit.Open(ctx, log); err != nil {
 		return s.tampered(err)
 	}
 	s.closers = append(s.closers, s.log.Close)
-	s.rows, err = anchor.Open(ctx, anchor.Config{Rows: db, Entries: db, Log: s.log, Logger: s.config.Logger, Accept: s.config.AcceptStore})
+	rows.Log, rows.Joins = s.log, s.log.Joins()
+	s.rows, err = anchor.Open(ctx, rows)
 	return err
 }
 
@@ -159,7 +184,7 @@ func (s *Server) openVault(ctx context.Context) error {
 	}
 	v, err := vault.Open(ctx, vault.Config{
 		Store: s.rows, Key: key, Log: s.log, Logger: s.config.Logger,
-		Catalogue: s.Catalogue, Issuers: issuersNow{s},
+		Now: s.clock, Catalogue: s.Catalogue, Issuers: issuersNow{s},
 	})
 	if err != nil {
 		return err
@@ -261,10 +286,15 @@ func (c Config) keyFile() string {
 }
 
 func (s *Server) openAuth(ctx context.Context) (err error) {
+	var sync func(context.Context) error
+	if s.shared != nil {
+		sync = s.sync
+	}
 	s.auth, err = auth.Open(ctx, auth.Config{
 		Store: s.rows, Keys: s.vault.Keyring(), Journal: s.log,
 		Registration: s.config.Registration, DefaultScopes: s.config.DefaultScopes,
-		AdminToken: s.first.admins[0].Value, Logger: s.config.Logger,
+		AdminToken: s.first.admins[0].Value, Now: s.clock, Logger: s.config.Logger,
+		Fresh: s.isFresh, Sync: sync,
 	})
 	if err != nil {
 		return err
@@ -278,7 +308,7 @@ func (s *Server) openHandlers(context.Context) (err error) {
 		return err
 	}
 	s.limitFailures(s.config.AuthFailuresPerSecond)
-	if s.quotas, err = quota.New(s.db, nil, s.config.Logger); err != nil {
+	if s.quotas, err = quota.New(s.db, s.clock, s.config.Logger); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.quotas.Close)
@@ -332,7 +362,7 @@ func (s *Server) ready(ctx context.Context) error {
 	if s.stopping.Load() {
 		return api.ErrStopping
 	}
-	return errors.Join(s.log.Err(), s.db.Ping(ctx))
+	return errors.Join(s.log.Err(), s.auth.Fresh(), s.db.Ping(ctx))
 }
 
 // Stop ends the keeper: it says that it is not ready, serves as before for DrainDelay,
@@ -341,6 +371,9 @@ func (s *Server) ready(ctx context.Context) error {
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopOnce.Do(func() {
 		s.stopping.Store(true)
+		if f := s.fleet.Load(); f != nil {
+			f.SetState(store.Draining)
+		}
 		s.drain(ctx)
 		reason := s.quiesce(ctx)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)

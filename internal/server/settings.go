@@ -47,6 +47,8 @@ func (c Config) settings() map[string]any {
 	}
 	if c.Store != "" {
 		all["store"] = c.place().String()
+		all["staleness"] = int64(c.Staleness)
+		all["acknowledge"] = []any{c.Audit.Acknowledge, c.Audit.MaxUnshipped}
 	}
 	return all
 }

@@ -54,6 +54,7 @@ func (s *Server) showAuthority(ctx context.Context, g *generation) error {
 		return err
 	}
 	s.ca.Store(opened)
+	s.caKeys.Store(&keys)
 	return nil
 }
 

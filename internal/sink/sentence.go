@@ -30,6 +30,7 @@ type details struct {
 	Label    string   `json:"label"`
 	Purpose  string   `json:"purpose"`
 	Rule     string   `json:"rule"`
+	Name     string   `json:"name"`
 	Reason   string   `json:"reason"`
 	Count    int64    `json:"count"`
 	By       string   `json:"by"`
@@ -85,6 +86,7 @@ var sentences = map[string]func(i *incident) string{
 	"agent.updated":    func(i *incident) string { return "What " + i.who() + " may do, or its state, was changed." },
 	"keeper.started":   func(*incident) string { return "Keeper started." },
 	"keeper.stopped":   func(i *incident) string { return "Keeper stopped." + i.because() },
+	"keeper.forgotten": keeperForgotten,
 	"state.changed":    func(i *incident) string { return "What keeper decides by was changed: " + i.objects() + "." },
 	"state.accepted": func(i *incident) string {
 		return "Keeper was started although what it decides by is not what its log says: " + i.objects() + "."
@@ -112,6 +114,14 @@ var sentences = map[string]func(i *incident) string{
 }
 
 func eventNames() []string { return slices.Sorted(maps.Keys(sentences)) }
+
+func keeperForgotten(i *incident) string {
+	lost := ""
+	if i.Entries > 0 {
+		lost = fmt.Sprintf(" Entries of its that the log lacks: %d.", i.Entries)
+	}
+	return "The keeper " + code(i.Name) + " is no longer counted among those that share the database: " + i.who() + " said so." + lost
+}
 
 func decision(i *incident) string {
 	what := " was let pass."

@@ -267,3 +267,24 @@ type QuotaUse struct {
 	Window, Until        time.Time
 	Drawn                int64
 }
+
+// Hold is what one of several keepers asks for of a quota's bound of calls at once.
+type Hold struct {
+	Quota, Key string // which quota, and whose share of it
+	Max        int64  // the bound
+	Running    int64  // calls under way: so many slots it holds whatever there is
+	Want       int64  // slots to hold in all, as far as others do not hold them
+}
+
+// Shortage says that keepers were short of slots of a quota.
+type Shortage struct {
+	Quota, Key string
+	Short      int64 // how many more they wanted
+	Sharers    int64 // keepers that hold some or are short of some
+}
+
+// Running is how many calls that a quota counts are under way.
+type Running struct {
+	Quota, Key string
+	Calls      int64
+}

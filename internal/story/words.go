@@ -38,6 +38,7 @@ var events = map[string]string{
 	"audit.rekeyed":     "Log's key changed",
 	"keeper.started":    "Keeper started",
 	"keeper.stopped":    "Keeper stopped",
+	"keeper.forgotten":  "Keeper forgotten",
 	"error":             "Refused by keeper",
 }
 
@@ -76,6 +77,7 @@ var reasons = map[string]string{
 	"agent_revoked":           "the agent is revoked",
 	"invalid_request":         "a field of the request was wrong",
 	"already_exists":          "that name is taken",
+	"keepers_in_the_way":      "the other keepers do not allow it yet",
 	"not_found":               "there is nothing of that name",
 	"method_not_allowed":      "the route does not take that method",
 	"cross_origin_refused":    "a page of another origin made the request",

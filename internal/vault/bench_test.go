@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -186,5 +187,26 @@ func BenchmarkOpen10000(b *testing.B) {
 		if _, err := openWith(f.rows, rawSource(b), f.log); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkMemoryOf10000 says how many bytes of heap an open vault holds for each secret.
+func BenchmarkMemoryOf10000(b *testing.B) {
+	f := bulk(b, 10_000)
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for b.Loop() {
+		before := heap()
+		v, err := openWith(f.rows, rawSource(b), f.log)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(heap()-before)/10_000, "B/secret")
+		runtime.KeepAlive(v)
 	}
 }

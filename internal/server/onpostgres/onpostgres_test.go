@@ -18,8 +18,8 @@ import (
 
 	"github.com/superinstance/keeper/internal/keepertest"
 	"github.com/superinstance/keeper/internal/server"
-	"github.com/superinstance/keeper/internal/store"
 	"github.com/superinstance/keeper/internal/store/postgres/postgrestest"
+	"github.com/superinstance/keeper/internal/vault"
 )
 
 const (
@@ -73,12 +73,12 @@ func TestAKeeperOnPostgreSQLServesAndKeepsWhatItDecided(t *testing.T) {
 	k.Canary().Assert(t, "the database", dump)
 }
 
-func TestASecondKeeperOnTheSameDatabaseIsRefused(t *testing.T) {
+func TestAKeeperWithoutTheKeyOfTheOthersIsRefused(t *testing.T) {
 	address := newDatabase(t)
 	keepertest.Start(t, on(address))
 	_, err := server.Start(t.Context(), server.Config{DataDir: t.TempDir(), Store: address, Addr: "127.0.0.1:0"})
-	if !errors.Is(err, store.ErrHeld) || !strings.Contains(err.Error(), "--store or KEEPER_STORE") {
-		t.Errorf("a second keeper: got %v, want %v that names the mend", err, store.ErrHeld)
+	if !errors.Is(err, vault.ErrNoKey) {
+		t.Errorf("a second keeper: got %v, want %v", err, vault.ErrNoKey)
 	}
 }
 
@@ -169,11 +169,16 @@ func TestAKeeperThatIsCutOffFromItsDatabaseRefusesAndComesBack(t *testing.T) {
 	k := keepertest.Start(t, on(address))
 	token := k.Token(t, "a", "openai:chat")
 	calls(t, k, "a call", token, http.StatusOK)
-	before := len(k.Provider().Requests())
 	way.set(true)
-	calls(t, k, "a call while nothing passes", token, http.StatusServiceUnavailable)
+	for began := time.Now(); k.Call(t, http.MethodPost, "openai", chatPath, token, chat).Status == http.StatusOK; time.Sleep(100 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatal("a call a minute after the line was cut: got 200, want 503 once the lease has ended")
+		}
+	}
+	before := len(k.Provider().Requests())
+	calls(t, k, "a call once the lease has ended", token, http.StatusServiceUnavailable)
 	if now := len(k.Provider().Requests()); now != before {
-		t.Errorf("while nothing passes, %d calls went to the provider, want none", now-before)
+		t.Errorf("once the lease has ended, %d calls went to the provider, want none", now-before)
 	}
 	way.set(false)
 	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {

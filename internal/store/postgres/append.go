@@ -20,6 +20,9 @@ var (
 	slicesNames = []string{"grp", "slice", "facets", "trigrams"}
 )
 
+// appends is a transaction that appends to the log.
+var appends = kind{locks: []int{lockAudit}, timeout: writeTimeout}
+
 // appender is what appending to the audit log keeps between calls. That it is still true
 // is seen under the lock, in each transaction that appends.
 type appender struct {
@@ -98,13 +101,13 @@ func (db *DB) append(ctx context.Context, a *appender, head *store.Checkpoint, e
 		_, err := w.conn.PgConn().CopyFrom(ctx, bytes.NewReader(a.text), auditCopy+indexText(full, nodes))
 		return err
 	}
-	w, release, err := db.begin(ctx, kind{lock: lockAudit, timeout: writeTimeout})
+	w, release, err := db.begin(ctx, appends)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if w.last != a.last {
-		return errors.Join(fmt.Errorf("the log ends with entry %d, where this keeper wrote %d: %w", w.last, a.last, store.ErrSequence), undo(w.conn))
+	if w.found.last != a.last {
+		return errors.Join(fmt.Errorf("the log ends with entry %d, where this keeper wrote %d: %w", w.found.last, a.last, store.ErrSequence), undo(w.conn))
 	}
 	if err := w.putBeside(head, full.Groups); err != nil {
 		return errors.Join(err, undo(w.conn))
@@ -151,7 +154,14 @@ func (w tx) copySlices(groups []*index.Group) error {
 // load reads where the log ends, and sums up entries that nobody did yet: some of them,
 // where there are very many; known says whether it is done.
 func (a *appender) load(ctx context.Context, db *DB) error {
-	return db.transact(ctx, "reading where the log ends", kind{lock: lockAudit, timeout: longTimeout}, func(w tx) error {
+	known := false
+	err := db.transact(ctx, "reading where the log ends", kind{locks: []int{lockIndex}, timeout: longTimeout}, func(w tx) error {
+		// Who appends may sum up what it appends. Of the entries that are there before the
+		// blocks are looked at, all such blocks are seen.
+		var end int64
+		if err := w.conn.QueryRow(w.ctx, "SELECT coalesce(max(seq), 0) FROM keeper.audit").Scan(&end); err != nil {
+			return err
+		}
 		number, highRisk, err := w.lastBlock()
 		if err != nil {
 			return err
@@ -168,14 +178,14 @@ func (a *appender) load(ctx context.Context, db *DB) error {
 			err := readEntry(rows, &e)
 			some = append(some, e)
 			return true, err
-		}, "SELECT "+auditColumns+" FROM keeper.audit WHERE seq > $1 ORDER BY seq LIMIT $2", a.last, limit)
+		}, "SELECT "+auditColumns+" FROM keeper.audit WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3", a.last, end, limit)
 		if err != nil {
 			return err
 		}
 		if len(some) > 0 {
 			a.last = some[len(some)-1].Seq
 		}
-		a.known = len(some) < limit
+		known = len(some) < limit
 		full := a.index.Add(some)
 		if err := w.copySlices(full.Groups); err != nil {
 			return err
@@ -185,6 +195,8 @@ func (a *appender) load(ctx context.Context, db *DB) error {
 		}
 		return err
 	})
+	a.known = known && err == nil // or what was summed up may not be there
+	return err
 }
 
 // lastBlock is the first block that is not summed up, and how many entries of high risk

@@ -30,6 +30,7 @@ const (
 
 	writerConnections = 4
 	readerConnections = 4
+	pollerConnections = 2
 )
 
 // errAddress says how the store is named.

@@ -69,10 +69,7 @@ func appendBytes(b, value []byte) []byte {
 // with a semicolon before each. There is nothing in it but numbers and hexadecimal.
 func indexText(full index.Completed, nodes []store.AuditNode) string {
 	var b strings.Builder
-	for i := range nodes {
-		n := &nodes[i]
-		fmt.Fprintf(&b, ";\nINSERT INTO keeper.audit_nodes (level, idx, hash) VALUES (%d, %d, %s)", n.Level, n.Index, literal(n.Hash[:]))
-	}
+	b.WriteString(nodesText(nodes))
 	for i := range full.Blocks {
 		one := &full.Blocks[i]
 		fmt.Fprintf(&b, ";\nINSERT INTO keeper.audit_blocks (block, min_time, max_time, max_risk, high_risk) VALUES (%d, %d, %d, %d, %d)",
@@ -82,6 +79,15 @@ func indexText(full index.Completed, nodes []store.AuditNode) string {
 	for _, g := range full.Groups {
 		fmt.Fprintf(&b, ";\nINSERT INTO keeper.audit_groups (grp, min_time, max_time, max_risk) VALUES (%d, %d, %d, %d)",
 			g.Number, g.Span.MinTime, g.Span.MaxTime, g.Span.MaxRisk)
+	}
+	return b.String()
+}
+
+func nodesText(nodes []store.AuditNode) string {
+	var b strings.Builder
+	for i := range nodes {
+		n := &nodes[i]
+		fmt.Fprintf(&b, ";\nINSERT INTO keeper.audit_nodes (level, idx, hash) VALUES (%d, %d, %s)", n.Level, n.Index, literal(n.Hash[:]))
 	}
 	return b.String()
 }

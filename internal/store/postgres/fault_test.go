@@ -21,6 +21,8 @@ type between struct {
 	trigger []byte     // what is kept, with all that follows on its connection; nil: nothing
 	forward bool       // nothing is kept, but the answer to it is lost
 	kept    []func()   // each sends what was kept, at last
+	from    []byte     // what is altered in answers; nil: nothing
+	to      []byte
 }
 
 // through returns the address of the database at address by way of a between.
@@ -55,12 +57,12 @@ func (b *between) serve() {
 		}
 		var mute atomic.Bool
 		go b.carry(client, server, &mute)
-		go answer(client, server, &mute)
+		go b.answer(client, server, &mute)
 	}
 }
 
 // answer takes what the server sends to the client, until it is lost.
-func answer(client, server net.Conn, mute *atomic.Bool) {
+func (b *between) answer(client, server net.Conn, mute *atomic.Bool) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := server.Read(buf)
@@ -71,7 +73,7 @@ func answer(client, server net.Conn, mute *atomic.Bool) {
 		if mute.Load() {
 			continue
 		}
-		if _, err := client.Write(buf[:n]); err != nil {
+		if _, err := client.Write(b.altered(buf[:n])); err != nil {
 			return
 		}
 	}
@@ -115,6 +117,22 @@ func (b *between) set(trigger string, forward bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trigger, b.forward = []byte(trigger), forward
+}
+
+// alter has one text stand in answers where another is, which is as long.
+func (b *between) alter(from, to []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.from, b.to = from, to
+}
+
+func (b *between) altered(answer []byte) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.from == nil {
+		return answer
+	}
+	return bytes.ReplaceAll(answer, b.from, b.to)
 }
 
 func (b *between) release() {

@@ -30,11 +30,14 @@ func Fill(ctx context.Context, address string, logger *slog.Logger, fill func(*D
 	}
 	defer conn.Release()
 	w := tx{ctx: ctx, conn: conn.Conn()}
-	if _, err := db.start(w, kind{lock: lockState, timeout: fillIdle}); err != nil {
+	if _, err := db.start(w, kind{locks: []int{lockState, lockAudit}, timeout: fillIdle, idle: fillIdle}); err != nil {
 		return errors.Join(fmt.Errorf("filling the database: %w", withCause(err)), undo(w.conn))
 	}
 	within := &DB{logger: db.logger, within: w.conn, turn: make(chan struct{}, 1)}
-	if err = within.checkEmpty(ctx); err == nil {
+	if err = within.checkAlone(ctx); err == nil {
+		err = within.checkEmpty(ctx)
+	}
+	if err == nil {
 		err = fill(within)
 	}
 	if err != nil {
@@ -53,6 +56,18 @@ func Fill(ctx context.Context, address string, logger *slog.Logger, fill func(*D
 	return nil
 }
 
+// checkAlone returns an error that wraps store.ErrHeld where a keeper runs.
+func (db *DB) checkAlone(ctx context.Context) error {
+	held, err := db.held(ctx)
+	if err == nil && held {
+		err = store.ErrHeld
+	}
+	if err != nil {
+		return fmt.Errorf("looking whether a keeper runs: %w", err)
+	}
+	return nil
+}
+
 // checkEmpty returns an error that wraps store.ErrExists unless no keeper was here.
 func (db *DB) checkEmpty(ctx context.Context) error {
 	var filled bool
@@ -61,7 +76,7 @@ func (db *DB) checkEmpty(ctx context.Context) error {
 		OR EXISTS (SELECT FROM keeper.exceptions) OR EXISTS (SELECT FROM keeper.cursors) OR EXISTS (SELECT FROM keeper.audit_blocks)
 		OR EXISTS (SELECT FROM keeper.audit_filters) OR EXISTS (SELECT FROM keeper.audit_groups) OR EXISTS (SELECT FROM keeper.audit_slices)
 		OR EXISTS (SELECT FROM keeper.audit_nodes) OR EXISTS (SELECT FROM keeper.audit_checkpoints) OR EXISTS (SELECT FROM keeper.audit_open)
-		OR EXISTS (SELECT FROM keeper.audit_successions) OR EXISTS (SELECT FROM keeper.quota_uses)`)
+		OR EXISTS (SELECT FROM keeper.audit_successions) OR EXISTS (SELECT FROM keeper.quota_uses) OR EXISTS (SELECT FROM keeper.log_end)`)
 	if err == nil && filled {
 		err = fmt.Errorf("a keeper was here before: %w", store.ErrExists)
 	}

@@ -1,5 +1,5 @@
-// Package postgres keeps keeper's rows in a PostgreSQL database, which one keeper
-// holds at a time.
+// Package postgres keeps keeper's rows in a PostgreSQL database, which several keepers
+// may share.
 //
 // Its invariant: what a method has acknowledged is committed at the server, and what it
 // refused has changed nothing, unless the connection was lost in the midst of a commit:
@@ -36,8 +36,11 @@ type DB struct {
 	logger  *slog.Logger
 	writers *pgxpool.Pool // nil: nothing may be written, or within is
 	readers *pgxpool.Pool
-	within  *pgx.Conn // of one transaction, in which all is read and written; nil: there is none
-	hold    *hold     // nil: nothing may be written, or within is
+	poller  *pgxpool.Pool                // for looks at what other keepers changed, which wait for nobody
+	within  *pgx.Conn                    // of one transaction, in which all is read and written; nil: there is none
+	atStart *found                       // of within, where it may append: what was found there
+	toRead  bool                         // of within: it writes nothing
+	member  atomic.Pointer[store.Member] // who writes; nil: nobody joined
 
 	turn     chan struct{} // holds one value while somebody appends
 	appender appender      // needs the turn
@@ -50,13 +53,12 @@ type DB struct {
 }
 
 // Open opens the database at an address, postgres://user@host/database, and makes
-// keeper's tables in it where there are none. It is this process's until Close or the
-// end of the process.
+// keeper's tables in it where there are none. Others may have it open, too; a keeper that
+// serves from it goes on to Join.
 //
-// It returns store.ErrHeld when another keeper has the database, store.ErrNewerSchema
-// when a later keeper has changed it so that this one cannot work with it, and
-// store.ErrForeignSchema when keeper's schema holds what keeper did not make. A nil
-// logger discards what is logged.
+// It returns store.ErrNewerSchema when a later keeper has changed the database so that
+// this one cannot work with it, and store.ErrForeignSchema when keeper's schema holds what
+// keeper did not make. A nil logger discards what is logged.
 func Open(ctx context.Context, address string, logger *slog.Logger) (*DB, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -78,16 +80,13 @@ func (db *DB) open(ctx context.Context, address string) (err error) {
 	if err := db.checkServer(ctx); err != nil {
 		return err
 	}
-	if db.hold, err = take(ctx, address, db.logger); err != nil {
+	if db.poller, err = connect(ctx, address, pollerConnections); err != nil {
 		return err
 	}
 	if err := migrate(ctx, address, db.readers, db.logger); err != nil {
 		return err
 	}
-	if err := db.checkSchema(ctx); err != nil {
-		return err
-	}
-	return db.hold.begin(ctx, db.writers)
+	return db.checkSchema(ctx)
 }
 
 // OpenToRead opens the database to read it and nothing else, also while a keeper holds
@@ -161,13 +160,10 @@ func (db *DB) close() {
 	}
 	db.turn <- struct{}{}
 	defer func() { <-db.turn }()
-	for _, pool := range []*pgxpool.Pool{db.writers, db.readers} {
+	for _, pool := range []*pgxpool.Pool{db.writers, db.readers, db.poller} {
 		if pool != nil {
 			pool.Close()
 		}
-	}
-	if db.hold != nil {
-		db.hold.release()
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // DrawQuotas counts what was spent of each quota, takes what is wanted of it as far as
 // there is some, and returns how much that is.
 func (db *DB) DrawQuotas(ctx context.Context, draws []store.Draw) (granted []int64, err error) {
-	err = db.transact(ctx, "drawing from quotas", kind{lock: lockQuotas, timeout: writeTimeout}, func(w tx) error {
+	err = db.transact(ctx, "drawing from quotas", kind{locks: []int{lockQuotas}, timeout: writeTimeout}, func(w tx) error {
 		granted = make([]int64, len(draws))
 		for i, d := range draws {
 			if granted[i], err = w.draw(d); err != nil {
@@ -55,10 +55,13 @@ func (db *DB) QuotaUses(ctx context.Context) ([]store.QuotaUse, error) {
 	return uses, nil
 }
 
-// PruneQuotas forgets the windows that ended before.
+// PruneQuotas forgets the windows that ended before, and the slots whose lease is over.
 func (db *DB) PruneQuotas(ctx context.Context, before time.Time) error {
 	return db.write(ctx, "pruning quotas", func(w tx) error {
 		_, err := w.exec("DELETE FROM keeper.quota_uses WHERE ends < $1", store.Nanos(before))
+		if err == nil {
+			_, err = w.exec("DELETE FROM keeper.quota_slots WHERE until < " + nowNanos)
+		}
 		return err
 	})
 }

@@ -50,8 +50,8 @@ func TestTheSchemaIsTheOneThatIsWrittenDown(t *testing.T) {
 const expands = `-- +goose Up
 SET LOCAL lock_timeout = '5s';
 ALTER TABLE keeper.agents ADD COLUMN colour text NOT NULL DEFAULT 'green';
-CREATE TABLE keeper.feed (seq bigint PRIMARY KEY);
-UPDATE keeper.compatible SET version = 2, oldest = 1;
+CREATE TABLE keeper.more (seq bigint PRIMARY KEY);
+UPDATE keeper.compatible SET version = 3, oldest = 2;
 `
 
 func TestKeepersOfTwoSchemasRunSideBySide(t *testing.T) {
@@ -60,7 +60,7 @@ func TestKeepersOfTwoSchemasRunSideBySide(t *testing.T) {
 	if err := old.InsertAgent(t.Context(), store.Agent{ID: "before"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := postgres.Migrate(t.Context(), address, map[string]string{"00002_feed.sql": expands}); err != nil {
+	if err := postgres.Migrate(t.Context(), address, map[string]string{"00003_more.sql": expands}); err != nil {
 		t.Fatal(err)
 	}
 	if err := old.InsertAgent(t.Context(), store.Agent{ID: "during"}); err != nil {
@@ -78,17 +78,17 @@ func TestKeepersOfTwoSchemasRunSideBySide(t *testing.T) {
 		t.Errorf("started anew on the schema that is ahead: got %d agents, %v; want 2", len(agents), err)
 	}
 	s, err := postgres.Schema(t.Context(), address)
-	if err != nil || s.Version != 2 || s.Known != 1 || !s.Serves || len(s.Pending) != 0 {
-		t.Errorf("status: got %+v, %v; want version 2, known 1, and that it serves", s, err)
+	if err != nil || s.Version != 3 || s.Known != 2 || !s.Serves || len(s.Pending) != 0 {
+		t.Errorf("status: got %+v, %v; want version 3, known 2, and that it serves", s, err)
 	}
 }
 
 func TestASchemaThatServesNoSuchKeeperIsRefusedByName(t *testing.T) {
 	for name, more := range map[string]map[string]string{
-		"not marked":    {"00002_feed.sql": "-- +goose Up\nCREATE TABLE keeper.feed (seq bigint PRIMARY KEY);\n"},
-		"contracted":    {"00002_feed.sql": "-- +goose Up\nUPDATE keeper.compatible SET version = 2, oldest = 2;\n"},
-		"two ahead":     {"00002_feed.sql": expands, "00003_more.sql": "-- +goose Up\nUPDATE keeper.compatible SET version = 3, oldest = 1;\n"},
-		"marked in two": {"00002_feed.sql": expands, "00003_more.sql": "-- +goose Up\nSELECT 1;\n"},
+		"not marked":    {"00003_more.sql": "-- +goose Up\nCREATE TABLE keeper.more (seq bigint PRIMARY KEY);\n"},
+		"contracted":    {"00003_more.sql": "-- +goose Up\nUPDATE keeper.compatible SET version = 3, oldest = 3;\n"},
+		"two ahead":     {"00003_more.sql": expands, "00004_rest.sql": "-- +goose Up\nUPDATE keeper.compatible SET version = 4, oldest = 2;\n"},
+		"marked in two": {"00003_more.sql": expands, "00004_rest.sql": "-- +goose Up\nSELECT 1;\n"},
 	} {
 		address := newDatabase(t)
 		db := openAt(t, address)
@@ -147,5 +147,19 @@ func TestADatabaseWithoutKeepersTablesIsNotFoundAndLeftAsItIs(t *testing.T) {
 	s, err := postgres.Schema(t.Context(), address)
 	if err != nil || s.Version != 0 || len(s.Pending) == 0 {
 		t.Errorf("Schema: got %+v, %v; want version 0 and all pending", s, err)
+	}
+}
+
+func TestAKeeperThatHoldsTheDatabaseAloneIsRefusedOnceItIsShared(t *testing.T) {
+	address := newDatabase(t)
+	db := openAt(t, address)
+	started := sampleEntry(1)
+	started.Event, started.Details = "keeper.started", []byte(`{"version":"v9.8.7"}`)
+	if err := db.AppendAudit(t.Context(), []store.AuditEntry{started}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := postgres.SchemaFor(t.Context(), address, 1)
+	if !errors.Is(err, store.ErrNewerSchema) || s.Serves || !strings.Contains(err.Error(), "v9.8.7") {
+		t.Errorf("got %+v, %v; want %v with the version that is needed", s, err, store.ErrNewerSchema)
 	}
 }

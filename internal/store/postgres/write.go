@@ -1,10 +1,11 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,15 +20,24 @@ var (
 	errClosed = errors.New("database is closed")
 	// errToRead is returned by every write to a database that was opened to be read.
 	errToRead = errors.New("database is open for reading alone")
+	// errTaken is returned by every write once another process is this member.
+	errTaken = fmt.Errorf("another process with the same id took this keeper's place: %w", store.ErrHeld)
 	// errUndone: the server ended a transaction otherwise than it was asked to.
 	errUndone = errors.New("the server took the transaction back")
 )
 
 // tx is a transaction that writes. Its context ends when it takes too long.
 type tx struct {
-	ctx  context.Context
-	conn *pgx.Conn
-	last int64 // the Seq of the log's last entry, where the transaction appends
+	ctx   context.Context
+	conn  *pgx.Conn
+	found found // where the transaction appends
+}
+
+// found is what is found under the lock that all append under.
+type found struct {
+	last    int64 // the Seq of the log's last entry
+	shipped int64 // the last of the member's own numbers that is in the log
+	end     store.LogEnd
 }
 
 // exec runs one statement and returns how many rows it changed.
@@ -51,12 +61,12 @@ func (w tx) execOne(otherwise error, query string, args ...any) error {
 // one after the other: they commit in the order of the lock that they get, so that
 // whoever numbers them under it numbers them in the order in which they can be seen.
 func (db *DB) change(ctx context.Context, doing string, f func(tx) error) error {
-	return db.transact(ctx, doing, kind{lock: lockState, timeout: writeTimeout}, f)
+	return db.transact(ctx, doing, kind{locks: []int{lockState}, timeout: writeTimeout}, f)
 }
 
 // rewrite is change for what may touch very many rows.
 func (db *DB) rewrite(ctx context.Context, doing string, f func(tx) error) error {
-	return db.transact(ctx, doing, kind{lock: lockState, timeout: longTimeout}, f)
+	return db.transact(ctx, doing, kind{locks: []int{lockState}, timeout: longTimeout}, f)
 }
 
 // write runs f in one transaction that changes nothing that keeper decides by.
@@ -64,31 +74,50 @@ func (db *DB) write(ctx context.Context, doing string, f func(tx) error) error {
 	return db.transact(ctx, doing, kind{timeout: writeTimeout}, f)
 }
 
+// Advisory locks of keeper's, all of them for as long as a transaction: (lockClass, one
+// of the others). Who takes several takes them in this order.
+const (
+	lockClass = 0x6b656570 // "keep"
+
+	lockStart   = 1 // who starts to serve
+	lockWriting = 2 // shared by each transaction that writes; alone by who waits for them
+	lockState   = 4 // who changes what keeper decides by: such changes commit in the order in which they got it
+	lockQuotas  = 6 // who draws from quotas
+	lockAudit   = 3 // who appends to the log, and reads where it ends
+	lockMigrate = 5 // who changes the schema
+	lockIndex   = 7 // who sums entries up
+)
+
 // kind is what a transaction is for.
 type kind struct {
-	lock    int // beside lockWriting; 0: none
+	locks   []int // beside lockWriting
 	timeout time.Duration
+	idle    time.Duration // between two statements, before the server takes it for lost; 0: writeTimeout
 }
 
 // begin is the text that begins a transaction, in one message: what it must heed is set
-// within it and ends with it. Its last statement says which epoch it is, and where the
-// log ends if the transaction appends.
-func (k kind) begin() string {
+// within it and ends with it. Its last statement says which process the member is and,
+// where the transaction appends, where the log ends.
+func (k kind) begin(member *store.Member) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SELECT set_config('search_path', 'pg_catalog', true), set_config('statement_timeout', '%d', true),
 	set_config('lock_timeout', '%d', true), set_config('idle_in_transaction_session_timeout', '%d', true),
 	set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
 SELECT pg_advisory_xact_lock_shared(%d, %d);
-`, (k.timeout - time.Second).Milliseconds(), lockTimeout.Milliseconds(), k.timeout.Milliseconds(), lockClass, lockWriting)
-	if k.lock != 0 {
-		fmt.Fprintf(&b, "SELECT pg_advisory_xact_lock(%d, %d);\n", lockClass, k.lock)
+`, (k.timeout - time.Second).Milliseconds(), lockTimeout.Milliseconds(), cmp.Or(k.idle, writeTimeout).Milliseconds(), lockClass, lockWriting)
+	for _, lock := range k.locks {
+		fmt.Fprintf(&b, "SELECT pg_advisory_xact_lock(%d, %d);\n", lockClass, lock)
 	}
-	last := "0"
-	if k.lock == lockAudit {
-		last = "(SELECT coalesce(max(seq), 0) FROM keeper.audit)"
+	id := ""
+	if member != nil {
+		id = member.ID
 	}
-	fmt.Fprintf(&b, "SELECT epoch, %s FROM keeper.holder WHERE id = 1", last)
+	if slices.Contains(k.locks, lockAudit) {
+		fmt.Fprintf(&b, foundQuery, id) // an id is hexadecimal
+	} else {
+		fmt.Fprintf(&b, "SELECT (SELECT incarnation FROM keeper.members WHERE id = '%s')", id)
+	}
 	return b.String()
 }
 
@@ -116,7 +145,7 @@ func (db *DB) writable(ctx context.Context) error {
 		return ctx.Err()
 	case db.closed.Load():
 		return errClosed
-	case db.hold == nil && db.within == nil:
+	case db.toRead, db.writers == nil && db.within == nil:
 		return errToRead
 	}
 	return nil
@@ -176,7 +205,7 @@ func (db *DB) begin(ctx context.Context, k kind) (w tx, release func(), err erro
 		}
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.timeout)
 		w = tx{ctx: within, conn: conn.Conn()}
-		if w.last, err = db.start(w, k); err == nil {
+		if w.found, err = db.start(w, k); err == nil {
 			return w, func() { cancel(); conn.Release() }, nil
 		}
 		lost := w.conn.IsClosed() && within.Err() == nil
@@ -190,20 +219,24 @@ func (db *DB) begin(ctx context.Context, k kind) (w tx, release func(), err erro
 }
 
 // start sends what begins a transaction. It returns an error that wraps store.ErrHeld
-// where the database is another keeper's by now.
-func (db *DB) start(w tx, k kind) (last int64, err error) {
-	results, err := w.conn.PgConn().Exec(w.ctx, k.begin()).ReadAll()
+// where another process is this member by now.
+func (db *DB) start(w tx, k kind) (f found, err error) {
+	member := db.member.Load()
+	results, err := w.conn.PgConn().Exec(w.ctx, k.begin(member)).ReadAll()
 	if err != nil {
-		return 0, err
+		return f, err
 	}
 	rows := results[len(results)-1].Rows
-	if len(rows) != 1 || len(rows[0]) != 2 {
-		return 0, fmt.Errorf("%w: the row that says who has it is gone", store.ErrDamaged)
+	if len(rows) != 1 {
+		return f, fmt.Errorf("%w: the row that says where the log ends is gone", store.ErrDamaged)
 	}
-	if epoch := string(rows[0][0]); epoch != strconv.FormatInt(db.hold.epoch, 10) {
-		return 0, fmt.Errorf("it is %w since", store.ErrHeld)
+	if member != nil && string(rows[0][0]) != member.Incarnation {
+		return f, errTaken
 	}
-	return strconv.ParseInt(string(rows[0][1]), 10, 64)
+	if len(rows[0]) == 1 {
+		return f, nil
+	}
+	return parseFound(rows[0][1:])
 }
 
 // settle waits, where nothing was heard of a commit, until it is decided what became of

@@ -31,6 +31,7 @@ export const events = {
   "audit.rekeyed": "Log's key changed",
   "keeper.started": "Keeper started",
   "keeper.stopped": "Keeper stopped",
+  "keeper.forgotten": "Keeper forgotten",
   error: "Refused by keeper",
 };
 
@@ -72,6 +73,7 @@ export const reasons = {
   agent_revoked: "the agent is revoked",
   invalid_request: "a field of the request was wrong",
   already_exists: "that name is taken",
+  keepers_in_the_way: "the other keepers do not allow it yet",
   not_found: "there is nothing of that name",
   method_not_allowed: "the route does not take that method",
   cross_origin_refused: "a page of another origin made the request",
@@ -126,6 +128,7 @@ const lines = {
   "audit.disputed": (d) => `by the witness ${d.witness}`,
   "audit.rekeyed": (d) => `signed by ${d.after} from the next entry on`,
   "keeper.started": (d) => d.version,
+  "keeper.forgotten": (d) => [d.name, d.entries > 0 ? `${d.entries} of its entries are lost` : ""].filter(Boolean).join("; "),
   "keeper.stopped": (d) => d.reason,
   error: (d) => `${d.route}: ${reason(d.code)}${times(d)}`,
 };

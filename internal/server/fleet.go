@@ -1,0 +1,237 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/superinstance/keeper/internal/anchor"
+	"github.com/superinstance/keeper/internal/audit"
+	"github.com/superinstance/keeper/internal/fleet"
+	"github.com/superinstance/keeper/internal/segment"
+	"github.com/superinstance/keeper/internal/store"
+	"github.com/superinstance/keeper/internal/store/postgres"
+)
+
+const (
+	memberFile    = "keeper.id"
+	segmentFolder = "audit-segment"
+	leadLook      = 300 * time.Millisecond // for whether this keeper leads
+)
+
+// shared is a database that several keepers share, and this keeper among them.
+type shared struct {
+	*postgres.DB
+	self    store.Member
+	segment *segment.Log
+	shipped int64  // the last of its entries' numbers that was in the log
+	alone   func() // lets others start
+}
+
+var (
+	_ audit.Shared  = shared{}
+	_ anchor.Shared = rowsOf{}
+	_ fleet.Store   = (*postgres.DB)(nil)
+)
+
+// Change implements [audit.Shared].
+func (d shared) Change(ctx context.Context, f func(context.Context, audit.Shared) error) error {
+	return d.DB.Change(ctx, func(ctx context.Context, within *postgres.DB) error { return f(ctx, shared{DB: within}) })
+}
+
+// rowsOf is the database as rows.
+type rowsOf struct{ *postgres.DB }
+
+// Change implements [anchor.Shared].
+func (d rowsOf) Change(ctx context.Context, f func(context.Context, anchor.Rows, audit.Shared) error) error {
+	return d.DB.Change(ctx, func(ctx context.Context, within *postgres.DB) error { return f(ctx, within, shared{DB: within}) })
+}
+
+// Snapshot implements [anchor.Shared].
+func (d rowsOf) Snapshot(ctx context.Context, f func(context.Context, anchor.Rows, store.LogEnd) error) error {
+	return d.DB.Snapshot(ctx, func(ctx context.Context, within *postgres.DB, end store.LogEnd) error { return f(ctx, within, end) })
+}
+
+// openShared makes this keeper one of those that share the database. Until it has held
+// the log and the rows against what they sealed, no other starts.
+func (s *Server) openShared(ctx context.Context, db *postgres.DB) (d *shared, err error) {
+	d = &shared{DB: db}
+	if d.self, err = s.member(); err != nil {
+		return nil, err
+	}
+	if d.alone, err = db.Alone(ctx); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func(context.Context) error { d.alone(); return nil })
+	d.shipped, err = db.Join(ctx, d.self)
+	if errors.Is(err, store.ErrHeld) {
+		return nil, fmt.Errorf("%w; each keeper needs a data folder of its own: in a copy of another's, delete %s and %s", err, memberFile, segmentFolder)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.segment, err = segment.Open(filepath.Join(s.config.DataDir, segmentFolder), d.shipped, segment.Options{MaxBytes: s.config.Audit.MaxUnshipped})
+	if err != nil {
+		return nil, fmt.Errorf("opening what the audit log lacks of this keeper's: %w", err)
+	}
+	s.closers = append(s.closers, func(context.Context) error { return d.segment.Close() }, func(context.Context) error {
+		if f := s.fleet.Load(); f != nil {
+			f.Stop()
+		}
+		return nil
+	})
+	return d, nil
+}
+
+// member is this keeper, by the id that its folder has, which it makes where there is
+// none.
+func (s *Server) member() (m store.Member, err error) {
+	file := filepath.Join(s.config.DataDir, memberFile)
+	text, err := os.ReadFile(file)
+	id := strings.TrimSpace(string(text))
+	if errors.Is(err, fs.ErrNotExist) {
+		id = randomID()
+		err = writePrivate(file, []byte(id+"\n"))
+	}
+	if err == nil && !validMember(id) {
+		err = fmt.Errorf("it is no id; delete it, and keeper is another one of the fleet")
+	}
+	if err != nil {
+		return m, fmt.Errorf("reading this keeper's id, %s: %w", file, err)
+	}
+	return s.described(id), nil
+}
+
+// described is this keeper by an id.
+func (s *Server) described(id string) store.Member {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return store.Member{
+		ID: id, Incarnation: randomID(), Name: host + ", process " + strconv.Itoa(os.Getpid()),
+		Address: s.config.Addr, Version: s.config.Version, State: store.Serving,
+	}
+}
+
+func randomID() string {
+	id := make([]byte, 16)
+	rand.Read(id) // never fails: see crypto/rand.Read
+	return hex.EncodeToString(id)
+}
+
+func validMember(id string) bool {
+	b, err := hex.DecodeString(id)
+	return err == nil && len(b) == 16 && id == strings.ToLower(id)
+}
+
+// fleetLog is what the audit log needs to be one of several keepers'.
+func (s *Server) fleetLog(d *shared) *audit.Fleet {
+	return &audit.Fleet{
+		Shared: *d, Member: d.self.ID, Segment: d.segment, Shipped: d.shipped, ShipFirst: s.config.Audit.Acknowledge == AcknowledgeStore,
+		Keys: func(ctx context.Context) ([]*audit.Key, error) {
+			key, next, err := s.vault.AuditKeys(ctx)
+			if err != nil || next == nil {
+				return []*audit.Key{key}, err
+			}
+			return []*audit.Key{key, next}, nil
+		},
+	}
+}
+
+// startFleet takes over what other keepers changed since the rows were read, and goes on
+// doing so.
+func (s *Server) startFleet(ctx context.Context) error {
+	if s.shared == nil {
+		return nil
+	}
+	s.shared.alone()
+	f, err := fleet.Start(ctx, fleet.Config{
+		Store: s.shared.DB, Self: s.shared.self, Staleness: s.config.Staleness,
+		Take: s.take, Lapse: s.lapse, Waiting: s.log.Waiting, Logger: s.config.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("looking at the database: %w", err)
+	}
+	fresh := f.Fresh
+	s.fresh.Store(&fresh)
+	s.fleet.Store(f)
+	s.inBackground(s.lead)
+	return nil
+}
+
+// take takes over what the database says: first the log's end, then the rows.
+func (s *Server) take(ctx context.Context, p store.Pulse, all bool) error {
+	if err := s.log.Observe(ctx, p.End, p.Note); err != nil {
+		return err
+	}
+	if all {
+		s.rows.Forget()
+	}
+	return s.rows.Follow(ctx, p.End.State, s.refresh)
+}
+
+// sync takes over what another keeper changed a moment ago.
+func (s *Server) sync(ctx context.Context) error {
+	if f := s.fleet.Load(); f != nil {
+		return f.Sync(ctx)
+	}
+	return nil
+}
+
+// clock is the one that all keepers of a fleet go by.
+func (s *Server) clock() time.Time {
+	if f := s.fleet.Load(); f != nil {
+		return f.Now()
+	}
+	return time.Now()
+}
+
+// lead opens what the log leaves by while this keeper leads, and closes it else. The index
+// that entries are searched by is made meanwhile.
+func (s *Server) lead(ctx context.Context) {
+	tick := time.NewTicker(leadLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if leads := s.fleet.Load().Leads(); leads != s.leading.Load() && s.reloading.TryLock() {
+			s.changeLead(ctx, leads)
+			s.reloading.Unlock()
+		}
+		if s.leading.Load() {
+			if err := errors.Join(s.shared.IndexLog(ctx), s.shared.PruneFeed(ctx, s.clock().Add(-time.Hour))); err != nil && ctx.Err() == nil {
+				s.config.Logger.WarnContext(ctx, "entries not summed up yet; searches are slower", "error", err)
+			}
+		}
+	}
+}
+
+// changeLead begins or ends leading. The caller holds reloading.
+func (s *Server) changeLead(ctx context.Context, leads bool) {
+	before := s.here(s.now().config.Audit)
+	s.leading.Store(leads)
+	if err := s.reopenOutlets(ctx, before, s.here(s.now().config.Audit), []string{"sinks", "retention"}); err != nil {
+		s.config.Logger.ErrorContext(ctx, "the audit log does not leave by all of its ways", "error", err)
+	}
+	s.config.Logger.InfoContext(ctx, "sinks and retention of the fleet's audit log", "here", leads)
+}
+
+// here is what of it is this keeper's: one keeper alone feeds sinks and prunes.
+func (s *Server) here(a Audit) Audit {
+	if s.shared != nil && !s.leading.Load() {
+		a.Sinks, a.Retention = nil, nil
+	}
+	return a
+}
