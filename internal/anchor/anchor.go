@@ -59,6 +59,16 @@ type Log interface {
 	Checkpoint(ctx context.Context) ([]byte, error)
 	BeginChange()
 	EndChange(digest string, cutoff time.Time)
+	SharedLog
+}
+
+// SharedLog is of a log that several keepers append to.
+type SharedLog interface {
+	// Known is how many entries the log is known to have.
+	Known() int64
+	// CheckEnd returns an error that wraps audit.ErrTampered unless end is where keepers
+	// say that the log ends, looked at when it was known to have so many entries.
+	CheckEnd(end store.LogEnd, known int64) error
 	// ChangeState records a change of rows in the transaction that makes it.
 	ChangeState(ctx context.Context, tx audit.Shared, e audit.StateChanged, digest string, cutoff time.Time) (committed func(), err error)
 }

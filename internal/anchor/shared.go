@@ -134,7 +134,11 @@ type view struct {
 
 // update reads the rows where they are not those that were read before.
 func (v *view) update(ctx context.Context) error {
+	known := v.store.log.Known()
 	return v.store.shared.Snapshot(ctx, func(ctx context.Context, now Rows, end store.LogEnd) (err error) {
+		if err := v.store.log.CheckEnd(end, known); err != nil {
+			return err
+		}
 		if v.state != nil && end.State == v.end.State && end.Cutoff.Equal(v.end.Cutoff) {
 			return nil
 		}

@@ -108,29 +108,58 @@ func (f *fleet) check(end *store.LogEnd) error {
 	last, _ := f.log.durable.get()
 	switch s := f.signing.Load(); {
 	case s == nil:
-		return errors.New("the audit log has no key yet")
+		return errNoKey
 	case !s.ends.holds(end):
 		return errEnd
 	case end.Size < last || end.Head < f.log.marked():
-		return fmt.Errorf("the audit log ends with entry %d, and ended with %d before: %w", end.Size, last, ErrTampered)
+		return shorter(end.Size, last)
 	}
 	return nil
 }
 
-// Observe takes over where the log ends by now, of which note is the newest signed head.
-// The error wraps ErrTampered where no keeper wrote that.
-func (l *Log) Observe(ctx context.Context, end store.LogEnd, note []byte) error {
+// Known is how many entries the log is known to have.
+func (l *Log) Known() int64 {
+	last, _ := l.durable.get()
+	return last
+}
+
+// CheckEnd returns an error that wraps ErrTampered unless end is where keepers say that the
+// log ends, and it was looked at when the log was known to have so many entries.
+func (l *Log) CheckEnd(end store.LogEnd, known int64) error {
+	switch s := l.fleet.signing.Load(); {
+	case s == nil:
+		return errNoKey
+	case !s.ends.holds(&end):
+		return errEnd
+	case end.Size < known:
+		return shorter(end.Size, known)
+	}
+	return nil
+}
+
+// errNoKey: Sign was not called yet.
+var errNoKey = errors.New("the audit log has no key yet")
+
+// shorter says that the log was put back.
+func shorter(size, known int64) error {
+	return fmt.Errorf("the audit log ends with entry %d, and ended with %d before: %w", size, known, ErrTampered)
+}
+
+// Observe takes over where the log ends by now, of which note is the newest signed head:
+// as it was found when the log was known to have so many entries. The error wraps
+// ErrTampered where no keeper wrote that, or it was so before.
+func (l *Log) Observe(ctx context.Context, end store.LogEnd, note []byte, known int64) error {
 	f := l.fleet
 	if s := f.signing.Load(); s == nil {
-		return errors.New("the audit log has no key yet")
+		return errNoKey
 	} else if !s.ends.holds(&end) { // or another key signs by now
 		if err := f.followKey(ctx); err != nil {
 			return err
 		}
 	}
-	if !f.signing.Load().ends.holds(&end) {
-		l.foreign.Store(true)
-		return errEnd
+	if err := l.CheckEnd(end, known); err != nil {
+		l.foreign.Store(errors.Is(err, ErrTampered))
+		return err
 	}
 	if last, _ := l.durable.get(); end.Size < last {
 		return nil // what this keeper appended since was not seen yet

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,10 +19,11 @@ func (l *Log) share(ctx context.Context) error {
 	}
 	w := l.writer
 	l.writer = nil
+	l.startJournal()
 	if err := l.fleet.signBy(l.key.Load(), l.chain.Load()); err != nil {
 		return err
 	}
-	now := l.state.Load()
+	now := l.state.Load().at(w.tree.size)
 	err := l.fleet.shared.Change(ctx, func(ctx context.Context, tx Shared) error {
 		return tx.Sequence(ctx, func(store.LogEnd, int64) (store.Batch, error) {
 			end := grow(store.LogEnd{Head: l.marked(), State: now.Digest, Cutoff: now.Cutoff}, w.tree)
@@ -32,7 +34,6 @@ func (l *Log) share(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sharing the audit log: %w", err)
 	}
-	l.startJournal()
 	return l.beginShipping(ctx)
 }
 
@@ -58,20 +59,26 @@ func (l *Log) join(ctx context.Context, key *Key, rows StateChecker, next ...*Ke
 		if err != nil {
 			return err
 		}
-		accepted, err = l.accepted(l.checkEnd(ctx, &end, head))
+		accepted, err = l.accepted(l.checkEnd(ctx, &end, head.Size, key))
 		if err != nil {
 			return err
 		}
-		now := end
+		now, says := end, State{Digest: end.State, Cutoff: end.Cutoff, UpTo: l.opened}
 		if len(accepted) > 0 {
 			tree, err := loadFrontier(ctx, l.store, l.opened)
 			if err != nil {
 				return err
 			}
 			now = grow(now, tree)
-			now.Head = head
+			now.Head = head.Size
+			if !l.fleet.signing.Load().ends.holds(&end) {
+				says = head.State
+			}
+			now.State, now.Cutoff = says.Digest, says.Cutoff
 		}
-		now.State, now.Cutoff, err = rows.CheckState(ctx, State{Digest: end.State, Cutoff: end.Cutoff, UpTo: now.Size})
+		if rows != nil {
+			now.State, now.Cutoff, err = rows.CheckState(ctx, says)
+		}
 		if err != nil || now.State == end.State && len(accepted) == 0 {
 			return err
 		}
@@ -96,43 +103,48 @@ func (l *Log) join(ctx context.Context, key *Key, rows StateChecker, next ...*Ke
 }
 
 // checkHead holds the log, to which nobody else writes meanwhile, against its newest signed
-// head, and returns its size.
-func (l *Log) checkHead(ctx context.Context, chain *Chain) (size int64, err error) {
+// head, and returns that; the zero Checkpoint where there is none.
+func (l *Log) checkHead(ctx context.Context, chain *Chain) (c Checkpoint, err error) {
 	totals, err := l.store.AuditTotals(ctx)
 	if err != nil {
-		return 0, err
+		return c, err
 	}
 	l.opened = totals.LastSeq
 	l.durable.set(totals.LastSeq)
 	last, err := l.store.LastCheckpoint(ctx)
-	if err != nil {
-		return 0, err
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return c, l.checkSuccession(ctx, chain, 0)
+	case err != nil:
+		return c, err
 	}
-	if _, err := l.agrees(ctx, last.Note, chain); err != nil {
-		return 0, err
+	if c, err = l.agrees(ctx, last.Note, chain); err != nil {
+		return c, err
 	}
 	l.found = last.Size
 	l.head.store(&Head{last.Size, last.Note})
-	return last.Size, l.checkSuccession(ctx, chain, last.Size)
+	return c, l.checkSuccession(ctx, chain, last.Size)
 }
 
-// checkEnd holds the log against where it is said to end.
-func (l *Log) checkEnd(ctx context.Context, end *store.LogEnd, head int64) error {
-	switch {
-	case !l.fleet.signing.Load().ends.holds(end) || end.Size != l.opened:
-		return &foreignError{errEnd.Error(), []StateObject{{Kind: "end", ID: "of the log"}}}
-	case end.Head != head:
+// checkEnd holds the log against where it is said to end, and what follows the newest
+// signed head, which is over so many entries, against its seals.
+func (l *Log) checkEnd(ctx context.Context, end *store.LogEnd, head int64, key *Key) error {
+	sealed := l.fleet.signing.Load().ends.holds(end)
+	if sealed && end.Head != head {
 		return fmt.Errorf("the log's signed heads up to that over %d entries are gone: %w", end.Head, ErrTampered)
+	}
+	if err := l.checkTail(ctx, head, key); err != nil {
+		return err
+	}
+	if !sealed || end.Size != l.opened {
+		return &foreignError{errEnd.Error(), []StateObject{{Kind: "end", ID: "of the log"}}}
 	}
 	tree, err := loadFrontier(ctx, l.store, end.Size)
 	if err != nil {
 		return err
 	}
 	if !slices.Equal(grow(*end, tree).Tree, end.Tree) {
-		return &foreignError{
-			"an entry that is not signed yet was edited, or is none of keeper's",
-			[]StateObject{{Kind: "audit entry", ID: "behind the newest head"}},
-		}
+		return &foreignError{"the log's tree was edited", []StateObject{{Kind: "tree", ID: "of the log"}}}
 	}
 	return nil
 }

@@ -230,10 +230,13 @@ func (j *journal) appended(batch []*write, records []segment.Record) {
 	j.wake()
 }
 
-// tell says that an entry is durable. The caller of one who has gone did not act.
+// tell says that an entry is durable. The caller of one who has gone did not act. Where
+// keeper is stopping, the next start says that the outcome is not known.
 func (f *fleet) tell(w *write) {
 	if !w.tell(nil) && w.decision {
-		f.log.overflow.add(f.log.outcomeOf(&w.entry, "failed", "audit_unavailable"))
+		if err := f.log.laterWrite(f.log.outcomeOf(&w.entry, "failed", "audit_unavailable")); err != nil {
+			f.log.logger.Warn("the outcome of a call is not recorded yet", "error", err)
+		}
 	}
 }
 
@@ -341,6 +344,7 @@ func (s *shipper) work(last bool) error {
 			return err
 		}
 	}
+	s.tellWaiting() // who began to wait when the entry was in already
 	if err := s.obey(); err != nil {
 		return err
 	}
@@ -386,7 +390,13 @@ func (s *shipper) ship(records []segment.Record) error {
 	if err := s.sequence(entries, false); err != nil {
 		return err
 	}
-	last := records[len(records)-1].Seq
+	s.tellWaiting()
+	return s.segment.Shipped(records[len(records)-1].Seq)
+}
+
+// tellWaiting tells those whose entry is in the log by now.
+func (s *shipper) tellWaiting() {
+	last := s.inLog.Load()
 	s.mu.Lock()
 	n := 0
 	for n < len(s.waiting) && s.waiting[n].entry.Seq <= last {
@@ -398,7 +408,6 @@ func (s *shipper) ship(records []segment.Record) error {
 	for _, w := range told {
 		s.tell(w)
 	}
-	return s.segment.Shipped(last)
 }
 
 // errNothing: all is in the log already, and signed.
@@ -439,7 +448,7 @@ func (s *shipper) sequence(entries []store.AuditEntry, wanted bool) error {
 			s.inLog.Store(entries[len(entries)-1].Seq)
 		}
 		s.saw(current.Size)
-		return nil
+		return s.findHead(ctx, current.Head)
 	}
 	if errors.Is(err, ErrTampered) {
 		if followed := s.followKey(ctx); followed != nil {
@@ -453,6 +462,29 @@ func (s *shipper) sequence(entries []store.AuditEntry, wanted bool) error {
 		s.inLog.Store(entries[len(entries)-1].Seq)
 	}
 	s.took(&batch)
+	return nil
+}
+
+// findHead takes over the newest signed head where another keeper signed it, or this one
+// without hearing of it.
+func (s *shipper) findHead(ctx context.Context, size int64) error {
+	if size <= s.log.marked() {
+		return nil
+	}
+	last, err := s.log.store.LastCheckpoint(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := s.signing.Load().chain.Open(last.Note); err != nil { // or another key signs by now
+		if err := s.followKey(ctx); err != nil {
+			return err
+		}
+	}
+	c, err := s.signing.Load().chain.Open(last.Note)
+	if err != nil || c.Size < size {
+		return fmt.Errorf("the newest signed head is none of keeper's: %w", errors.Join(ErrTampered, err))
+	}
+	s.sawHead(&Head{c.Size, last.Note})
 	return nil
 }
 

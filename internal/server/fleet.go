@@ -39,7 +39,7 @@ type shared struct {
 var (
 	_ audit.Shared  = shared{}
 	_ anchor.Shared = rowsOf{}
-	_ fleet.Store   = (*postgres.DB)(nil)
+	_ fleet.Store   = looks{}
 )
 
 // Change implements [audit.Shared].
@@ -155,7 +155,7 @@ func (s *Server) startFleet(ctx context.Context) error {
 	}
 	s.shared.alone()
 	f, err := fleet.Start(ctx, fleet.Config{
-		Store: s.shared.DB, Self: s.shared.self, Staleness: s.config.Staleness,
+		Store: looks{s.shared.DB, s.log}, Self: s.shared.self, Staleness: s.config.Staleness,
 		Take: s.take, Lapse: s.lapse, Waiting: s.log.Waiting, Logger: s.config.Logger,
 	})
 	if err != nil {
@@ -168,9 +168,23 @@ func (s *Server) startFleet(ctx context.Context) error {
 	return nil
 }
 
+// looks is a database each look at which says what was known before it.
+type looks struct {
+	*postgres.DB
+	log *audit.Log
+}
+
+// Poll implements [fleet.Store].
+func (l looks) Poll(ctx context.Context) (store.Pulse, error) {
+	known := l.log.Known()
+	p, err := l.DB.Poll(ctx)
+	p.Known = known
+	return p, err
+}
+
 // take takes over what the database says: first the log's end, then the rows.
 func (s *Server) take(ctx context.Context, p store.Pulse, all bool) error {
-	if err := s.log.Observe(ctx, p.End, p.Note); err != nil {
+	if err := s.log.Observe(ctx, p.End, p.Note, p.Known); err != nil {
 		return err
 	}
 	if all {

@@ -66,4 +66,5 @@ type Pulse struct {
 	End   LogEnd
 	Note  []byte // the newest signed head; nil: there is none
 	Taken bool   // another process is this member now
+	Known int64  // how many entries the log was known to have before the look
 }
