@@ -44,7 +44,8 @@ or put back, or name the first bad entry and what was done to it. Verified is
 the log of the keeper that runs at --url, that in a data folder or a PostgreSQL
 database, of a keeper that runs or not, or an export with its proof file. In a
 folder or a database the rows of the store and the index by which entries are
-searched are held against the log, too.
+searched are held against the log, too. Of keepers that share a log, no entry of
+any may be missing.
 
 Who owns the machine could write another log and sign it. Give --key as it was
 noted when keeper was set up, and as --witness the checkpoints that were kept
@@ -252,8 +253,9 @@ type verified struct {
 	First       int64         `json:"first"`
 	Last        int64         `json:"last"`
 	Checkpoints int           `json:"checkpoints"`
-	NotHeld     int           `json:"notHeld"` // checkpoints of a witness that say nothing of these entries
-	Signed      int64         `json:"signed"`  // entries up to this one are signed
+	NotHeld     int           `json:"notHeld"`           // checkpoints of a witness that say nothing of these entries
+	Members     int           `json:"members,omitempty"` // keepers of a fleet whose entries these are
+	Signed      int64         `json:"signed"`            // entries up to this one are signed
 	Origin      string        `json:"origin,omitempty"`
 	Root        string        `json:"root,omitempty"`
 	Keys        []verifiedKey `json:"keys,omitempty"` // that signed the log, one after the other
@@ -344,7 +346,7 @@ func keyText(key note.Verifier) string {
 
 // verifiedBy is what was found by the key that was given or believed.
 func verifiedBy(report audit.Report, by string) verified {
-	v := verified{OK: report.Damage == nil, First: report.First, Last: report.Last, Checkpoints: report.Checkpoints, NotHeld: report.NotHeld, Signed: report.Head.Size}
+	v := verified{OK: report.Damage == nil, First: report.First, Last: report.Last, Checkpoints: report.Checkpoints, NotHeld: report.NotHeld, Members: report.Members, Signed: report.Head.Size}
 	if report.Head.Size > 0 {
 		v.Origin, v.Root = report.Head.Origin, report.Head.Root.String()
 	}
@@ -401,6 +403,9 @@ func (a *app) verdictForEyes(v verified, believed bool) error {
 	}
 	if v.NotHeld > 0 {
 		fmt.Fprintf(a.out, "%d of the witness's checkpoints could not be held against these entries, since they do not lead through their sizes.\n", v.NotHeld)
+	}
+	if v.Members > 1 {
+		fmt.Fprintf(a.out, "Entries of %d keepers, each without a gap.\n", v.Members)
 	}
 	fmt.Fprintf(a.out, "Log %s, size %d, root %s\n", v.Origin, v.Signed, v.Root)
 	a.keysForEyes(v)

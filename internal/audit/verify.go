@@ -89,6 +89,7 @@ type Report struct {
 	Head        Checkpoint // the largest of those that hold
 	Damage      *Damage    // nil: none
 	Keys        []Term     // that signed the log, one after the other; nil: they are no succession
+	Members     int        // keepers of a fleet of which entries were gone through, each without a gap
 }
 
 // window is how many entries are kept to tell what was done among those that a
@@ -134,6 +135,7 @@ type verification struct {
 	top        int64 // the size of the largest checkpoint that lies with the entries
 	held       int   // how many of a witness were held against the tree
 	agreed     int64 // the largest log on which a witness agrees
+	members    members
 
 	// Harm that is named only when a checkpoint fits behind it, or the log ends: if one
 	// does not fit, the entries themselves were changed.
@@ -325,6 +327,10 @@ func (v *verification) take(e Stated, next func() (Stated, error, bool)) *Damage
 	if bad {
 		return v.judge(e, next)
 	}
+	if d := v.members.follow(e.Leaf, v.First == 1); d != nil {
+		return d
+	}
+	v.report.Members = len(v.members)
 	v.tree.add(h, v.holdNode)
 	v.report.Last, v.latest, v.latestSeq = v.tree.size, e.Leaf, v.tree.size
 	v.remember(e)
