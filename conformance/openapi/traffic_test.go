@@ -194,6 +194,10 @@ func (b *bench) exchange() {
 // keeper has none of: the tests of internal/api hold them against the description.
 var atIssuers = map[string]bool{"signInAtIssuer": true, "signInFromIssuer": true}
 
+// ofSeveral are the operations that do something only where several keepers share a
+// database: the tests of internal/server/onpostgres look at them.
+var ofSeveral = map[string]bool{"forgetKeeper": true}
+
 // everyRouteRefuses sends each route what it must refuse, whatever it is for: a query
 // that it does not have, no token where it wants one, and bodies that are none.
 func (b *bench) everyRouteRefuses() {
