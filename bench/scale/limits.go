@@ -88,7 +88,7 @@ func newFleet(m *measured, ask limits, rng *rand.Rand) (*fleet, error) {
 		return nil, err
 	}
 	for range ask.Keepers {
-		book, err := quota.New(f.store, func() time.Time { return f.now }, nil)
+		book, err := quota.New(quota.Config{Store: f.store, Now: func() time.Time { return f.now }})
 		if err != nil {
 			return nil, err
 		}

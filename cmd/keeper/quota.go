@@ -35,7 +35,7 @@ type QuotaConfig struct {
 	Bytes int64 `yaml:"bytes"`
 	// Model tokens in a window, as the providers' answers count them. Default: unbounded.
 	ModelTokens int64 `yaml:"modelTokens"`
-	// Calls that one keeper has under way at once. Default: unbounded.
+	// Calls under way at once, at all keepers that share the store. Default: unbounded.
 	Concurrent int64 `yaml:"concurrent"`
 }
 

@@ -228,7 +228,14 @@ type edit struct {
 	after  state     // what becomes of the rows that change: their digests; empty: there is none
 	cutoff time.Time // zero: it stays
 	write  func() error
+	// known says that the new rows are made of those that this keeper knows: where another
+	// keeper changed one since, nothing is changed.
+	known bool
 }
+
+// errBehind: another keeper changed the same a moment ago, and this one did not take that
+// over yet.
+var errBehind = fmt.Errorf("another keeper changed the same a moment ago: %w", store.ErrBehind)
 
 // edit makes the change that plan makes of the rows.
 func (s *Store) edit(ctx context.Context, plan func(context.Context, Rows) (edit, error)) error {
@@ -266,7 +273,7 @@ func (s *Store) InsertAgent(ctx context.Context, a store.Agent) error {
 // UpdateAgent implements [auth.AgentStore].
 func (s *Store) UpdateAgent(ctx context.Context, a store.Agent) error {
 	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
-		e := edit{write: func() error { return rows.UpdateAgent(ctx, a) }}
+		e := edit{write: func() error { return rows.UpdateAgent(ctx, a) }, known: true}
 		if s.state[agentKey(a.ID)] != "" {
 			e.after = state{agentKey(a.ID): ofAgent(a)}
 		}
@@ -377,11 +384,17 @@ func (s *Store) PruneTokens(ctx context.Context, before time.Time) (n int, err e
 // PutCredential keeps a version of a secret.
 func (s *Store) PutCredential(ctx context.Context, c store.Credential) error {
 	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
-		e := edit{write: func() error { return rows.PutCredential(ctx, c) }}
+		e := edit{write: func() error { return rows.PutCredential(ctx, c) }, known: true}
 		if k := credentialKey(c); s.state[k] == "" {
 			e.after = state{k: ofCredential(c)}
 		}
-		return e, nil
+		all, err := rows.Credentials(ctx)
+		if err == nil && slices.ContainsFunc(all, func(o store.Credential) bool {
+			return o.ID != c.ID && o.Provider == c.Provider && o.Label == c.Label
+		}) {
+			err = errBehind // another secret of that name came meanwhile
+		}
+		return e, err
 	})
 }
 
@@ -425,7 +438,7 @@ func (s *Store) PutKeys(ctx context.Context, keys []store.Key) error {
 		for _, k := range keys {
 			after[key{kindKey, k.ID}] = ofKey(k)
 		}
-		return edit{after: after, write: func() error { return rows.PutKeys(ctx, keys) }}, nil
+		return edit{after: after, known: true, write: func() error { return rows.PutKeys(ctx, keys) }}, nil
 	})
 }
 
@@ -433,7 +446,7 @@ func (s *Store) PutKeys(ctx context.Context, keys []store.Key) error {
 func (s *Store) PutKEK(ctx context.Context, k store.KEK) error {
 	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
 		after, err := withKEK(ctx, rows, k)
-		return edit{after: after, write: func() error { return rows.PutKEK(ctx, k) }}, err
+		return edit{after: after, known: true, write: func() error { return rows.PutKEK(ctx, k) }}, err
 	})
 }
 
@@ -442,7 +455,7 @@ func (s *Store) ApplyRewrap(ctx context.Context, r store.Rewrap) error {
 	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
 		r.KEK.Current = true
 		after, err := withKEK(ctx, rows, r.KEK)
-		return edit{after: after, write: func() error { return rows.ApplyRewrap(ctx, r) }}, err
+		return edit{after: after, known: true, write: func() error { return rows.ApplyRewrap(ctx, r) }}, err
 	})
 }
 

@@ -35,6 +35,11 @@ func (s *Store) editShared(ctx context.Context, plan func(context.Context, Rows)
 		if cutoff = end.Cutoff; !e.cutoff.IsZero() {
 			cutoff = e.cutoff
 		}
+		for k := range e.after {
+			if e.known && ours[k] != is[k] {
+				return errBehind
+			}
+		}
 		if objects = is.differences(e.after); len(objects) == 0 && cutoff.Equal(end.Cutoff) {
 			return e.write()
 		}

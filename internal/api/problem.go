@@ -140,6 +140,7 @@ var replies = []struct {
 	{errTooLarge, reply{http.StatusRequestEntityTooLarge, "body_too_large", "The body is over this route's limit."}},
 	{errNoRoute, reply{http.StatusNotFound, "not_found", "There is no such route."}},
 	{errMethod, reply{http.StatusMethodNotAllowed, "method_not_allowed", "This route does not take that method; the Allow header lists those it takes."}},
+	{store.ErrBehind, reply{http.StatusServiceUnavailable, "store_unavailable", "Another keeper changed the same a moment ago, so nothing was done; try again in a moment."}},
 	{store.ErrNotFound, reply{http.StatusNotFound, "not_found", "There is nothing of that name."}},
 	{store.ErrExists, reply{http.StatusConflict, "already_exists", "That name is taken already."}},
 	{audit.ErrTampered, reply{http.StatusInternalServerError, "audit_tampered", "The audit log was changed from outside; an operator finds out what was done to it with keeper audit verify."}},

@@ -213,7 +213,7 @@ func start(t *testing.T, answer http.HandlerFunc, configure ...func(*proxy.Confi
 		t.Fatal(err)
 	}
 	catalogue := catalogueAt(t, h.provider.URL)
-	quotas, err := quota.New(noQuotas{}, nil, nil)
+	quotas, err := quota.New(quota.Config{Store: noQuotas{}})
 	if err != nil {
 		t.Fatal(err)
 	}

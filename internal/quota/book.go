@@ -36,6 +36,8 @@ var ErrStore = errors.New("drawing from a quota")
 // Book counts calls against the quotas in force. It is safe for concurrent use.
 type Book struct {
 	store  Store
+	slots  Slots // nil: nobody else counts calls at once
+	lease  time.Duration
 	now    func() time.Time
 	logger *slog.Logger
 	quotas atomic.Pointer[[]Quota]
@@ -51,8 +53,11 @@ type place struct{ quota, key string }
 type bucket struct {
 	users int // calls and sweeps that hold it; guarded by Book.mu
 
+	asking chan struct{} // holds one value while slots are asked for; before mu
+
 	mu      sync.Mutex // guards what follows
 	running int64
+	slots   slots
 	window  time.Time        // when it began
 	have    [resources]int64 // drawn and not spent; below zero: spent and not drawn yet
 	none    [resources]none  // left in the store
@@ -65,12 +70,28 @@ type none struct {
 	of int64 // the bound
 }
 
-// New returns a Book without quotas. now and logger may be nil.
-func New(s Store, now func() time.Time, logger *slog.Logger) (*Book, error) {
-	if s == nil {
+// Config is what a Book needs. Store is required.
+type Config struct {
+	Store Store
+	// Slots is the Store where several keepers share it: then they share bounds of calls at
+	// once, too. Nil: this keeper's own calls are all there are.
+	Slots Slots
+	// SlotLease is for how long slots are held, as the function SlotLease has it.
+	SlotLease time.Duration
+	// Now is the clock of all keepers that share the store. Nil: the machine's.
+	Now    func() time.Time
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+// New returns a Book without quotas.
+func New(c Config) (*Book, error) {
+	if c.Store == nil {
 		return nil, errors.New("making a book: a store is required")
 	}
-	l := &Book{store: s, now: now, logger: logger, buckets: map[place]*bucket{}}
+	if c.Slots != nil && c.SlotLease <= lostEarly {
+		return nil, fmt.Errorf("making a book: got a lease of slots of %s, want more than %s", c.SlotLease, lostEarly)
+	}
+	l := &Book{store: c.Store, slots: c.Slots, lease: c.SlotLease, now: c.Now, logger: c.Logger, buckets: map[place]*bucket{}}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -132,7 +153,7 @@ func (l *Book) share(quota *Quota, key string) share {
 	defer l.mu.Unlock()
 	b := l.buckets[at]
 	if b == nil {
-		b = &bucket{}
+		b = &bucket{asking: make(chan struct{}, 1)}
 		l.buckets[at] = b
 	}
 	b.users++
@@ -145,17 +166,17 @@ func (l *Book) release(b *bucket) {
 	l.mu.Unlock()
 }
 
-// enter takes a request of a share, and a place among the calls that are under way.
+// enter takes a place among the calls that are under way, and a request of a share.
 func (l *Book) enter(ctx context.Context, s *share) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.quota.Concurrent > 0 && s.running >= s.quota.Concurrent {
-		return s.quota.tooMany(s.place.key)
-	}
-	if err := l.left(ctx, *s, ofRequests, ofBytes, ofTokens); err != nil {
+	if err := l.slot(ctx, *s); err != nil {
 		return err
 	}
-	s.running++
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := l.left(ctx, *s, ofRequests, ofBytes, ofTokens); err != nil {
+		s.running--
+		return err
+	}
 	s.have[ofRequests]--
 	s.within = s.window
 	return nil
@@ -313,7 +334,13 @@ func (u *Use) end(unused int64) {
 }
 
 // Watch settles with the store what lies idle, and forgets what is over, until ctx ends.
+// It renews what this keeper holds.
 func (l *Book) Watch(ctx context.Context) {
+	if l.slots != nil {
+		var done sync.WaitGroup
+		done.Go(func() { l.watchSlots(ctx) })
+		defer done.Wait()
+	}
 	ticks := time.NewTicker(sweepEvery)
 	defer ticks.Stop()
 	for {
@@ -329,16 +356,18 @@ func (l *Book) Watch(ctx context.Context) {
 }
 
 // Close gives back what was drawn and not used, so that a restart costs nobody a share.
-func (l *Book) Close(ctx context.Context) error { return l.sweep(ctx, true) }
+func (l *Book) Close(ctx context.Context) error {
+	var err error
+	if l.slots != nil {
+		err = l.settleSlots(ctx, true)
+	}
+	return errors.Join(err, l.sweep(ctx, true))
+}
 
 // sweep settles every share; those that were touched since the last time keep what they
 // have, unless all are to give it back.
 func (l *Book) sweep(ctx context.Context, all bool) error {
-	quotas := map[string]*Quota{}
-	for _, quota := range *l.quotas.Load() {
-		quotas[quota.Name] = &quota
-	}
-	now := l.now()
+	quotas, now := l.byName(), l.now()
 	var failed error
 	for _, at := range l.places() {
 		b := l.hold(at)
@@ -350,6 +379,15 @@ func (l *Book) sweep(ctx context.Context, all bool) error {
 		l.forget(at, now, quotas[at.quota])
 	}
 	return errors.Join(failed, l.store.PruneQuotas(ctx, now.Add(-sweepEvery)))
+}
+
+// byName are the quotas in force.
+func (l *Book) byName() map[string]*Quota {
+	quotas := map[string]*Quota{}
+	for _, quota := range *l.quotas.Load() {
+		quotas[quota.Name] = &quota
+	}
+	return quotas
 }
 
 func (l *Book) places() []place {
@@ -406,6 +444,11 @@ func (l *Book) forget(at place, now time.Time, quota *Quota) {
 	defer l.mu.Unlock()
 	b := l.buckets[at]
 	if b == nil || b.users > 0 {
+		return
+	}
+	b.mu.Lock() // which nobody holds who is no user
+	defer b.mu.Unlock()
+	if quota != nil && quota.Concurrent > 0 && b.slots.held > 0 {
 		return
 	}
 	if quota == nil || quota.Window == 0 || now.After(b.window.Add(quota.Window)) {

@@ -30,7 +30,7 @@ type Quota struct {
 	Requests    int64         // calls in a window that token and scope allow, whatever becomes of them
 	Bytes       int64         // of requests' and answers' bodies in a window
 	ModelTokens int64         // that the providers' answers count, in a window
-	Concurrent  int64         // calls under way in one keeper
+	Concurrent  int64         // calls under way
 }
 
 // Kinds are by what a Quota tells calls apart.

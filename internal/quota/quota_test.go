@@ -65,7 +65,7 @@ func newStore(t *testing.T) *shared {
 
 func newBook(t *testing.T, s quota.Store, c *clock, quotas ...quota.Quota) *quota.Book {
 	t.Helper()
-	l, err := quota.New(s, c.now, nil)
+	l, err := quota.New(quota.Config{Store: s, Now: c.now})
 	if err == nil {
 		err = quota.Check(quotas)
 	}

@@ -13,13 +13,14 @@ type Usage struct {
 	Quota string
 	Share string // "agent=bot provider=openai"; empty where all calls share the quota
 	Of    string // "requests", "bytes", "modelTokens" or "concurrent"
-	Used  int64  // in this window; of "concurrent", in this keeper now
+	Used  int64  // in this window; of "concurrent", under way now
 	Max   int64
 	Until time.Time // the end of the window; zero of "concurrent"
 }
 
 // Usages returns what is used of the quotas in force, sorted by quota, share and bound.
-// What other keepers have drawn and not used yet counts as used.
+// What other keepers have drawn and not used yet counts as used; of their calls under way
+// it is known what they said some seconds ago.
 func (b *Book) Usages(ctx context.Context) ([]Usage, error) {
 	drawn, err := b.store.QuotaUses(ctx)
 	if err != nil {
@@ -40,7 +41,27 @@ func (b *Book) Usages(ctx context.Context) ([]Usage, error) {
 			b.local(at, &quotas[i], now, all)
 		}
 	}
+	if err := b.elsewhere(ctx, quotas, all); err != nil {
+		return nil, err
+	}
 	return sorted(all), nil
+}
+
+// elsewhere counts the calls that other keepers have under way.
+func (b *Book) elsewhere(ctx context.Context, quotas []Quota, all map[Usage]int64) error {
+	if b.slots == nil {
+		return nil
+	}
+	calls, err := b.slots.RunningCalls(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	for _, c := range calls {
+		if i := slices.IndexFunc(quotas, func(q Quota) bool { return q.Name == c.Quota }); i >= 0 && quotas[i].Concurrent > 0 {
+			all[Usage{Quota: c.Quota, Share: c.Key, Of: "concurrent", Max: quotas[i].Concurrent}] += c.Calls
+		}
+	}
+	return nil
 }
 
 // local counts what a share of this keeper's has not settled with the store.

@@ -62,8 +62,9 @@ func (d rowsOf) Snapshot(ctx context.Context, f func(context.Context, anchor.Row
 
 // openShared makes this keeper one of those that share the database. Until it has held
 // the log and the rows against what they sealed, no other starts.
-func (s *Server) openShared(ctx context.Context, db *postgres.DB) (d *shared, err error) {
-	d = &shared{DB: db}
+func (s *Server) openShared(ctx context.Context, db *postgres.DB) (*shared, error) {
+	d := &shared{DB: db}
+	var err error
 	if d.self, err = s.member(); err != nil {
 		return nil, err
 	}

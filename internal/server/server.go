@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -308,7 +309,11 @@ func (s *Server) openHandlers(context.Context) (err error) {
 		return err
 	}
 	s.limitFailures(s.config.AuthFailuresPerSecond)
-	if s.quotas, err = quota.New(s.db, s.clock, s.config.Logger); err != nil {
+	counts := quota.Config{Store: s.db, Now: s.clock, Logger: s.config.Logger}
+	if s.shared != nil {
+		counts.Slots, counts.SlotLease = s.shared.DB, quota.SlotLease(cmp.Or(s.config.Staleness, fleet.DefaultStaleness))
+	}
+	if s.quotas, err = quota.New(counts); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.quotas.Close)

@@ -34,6 +34,8 @@ var (
 	ErrDisk     = errors.New("the disk reports an error")
 	// ErrUnreachable: the database's server does not answer.
 	ErrUnreachable = errors.New("the database cannot be reached")
+	// ErrBehind: what is to be changed is not what was known of it.
+	ErrBehind = errors.New("it is not as it was known to be")
 	// ErrSequence: an audit entry does not follow the last one.
 	ErrSequence = errors.New("audit entry is out of sequence")
 )

@@ -21,9 +21,20 @@ func readToken(rows pgx.Rows, t *store.Token) error {
 	return err
 }
 
-// InsertToken adds a token: store.ErrExists where one has its JTI.
+// InsertToken adds a token: store.ErrExists where one has its JTI. Where several keepers
+// share the database, it returns store.ErrBehind unless the agent is active: another may
+// have revoked it a moment ago.
 func (db *DB) InsertToken(ctx context.Context, t store.Token) error {
 	return db.change(ctx, "inserting token "+t.JTI, func(w tx) error {
+		if db.member.Load() != nil {
+			var active bool
+			if err := w.conn.QueryRow(w.ctx, "SELECT EXISTS (SELECT FROM keeper.agents WHERE id = $1 AND status = $2)", t.AgentID, string(store.Active)).Scan(&active); err != nil {
+				return err
+			}
+			if !active {
+				return store.ErrBehind
+			}
+		}
 		return w.execOne(store.ErrExists,
 			"INSERT INTO keeper.tokens ("+tokenColumns+") VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (jti) DO NOTHING",
 			t.JTI, t.AgentID, list(t.Scopes), store.Nanos(t.IssuedAt), store.Nanos(t.ExpiresAt), store.Nanos(t.RevokedAt))
