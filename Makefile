@@ -43,6 +43,8 @@ vault:
 # The store on a real PostgreSQL, also behind PgBouncer, which must be installed.
 # KEEPER_TEST_POSTGRES names the server, as postgres://user@host:port of a role that may
 # make databases: each test makes its own, and drops it. Elsewhere these tests are none.
+# Those of several keepers start servers of their own, too, which they stop and kill. A
+# longer run of them: go test -timeout 2h ./internal/server/fleet -revocations 1000 -rounds 50
 postgres:
 	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make postgres: KEEPER_TEST_POSTGRES names no server, such as postgres://postgres@127.0.0.1:5432" >&2; exit 1; }
 	@command -v pgbouncer >/dev/null && command -v pg_dump >/dev/null || { echo "make postgres: pgbouncer or pg_dump is missing" >&2; exit 1; }
