@@ -627,6 +627,35 @@ func TestAKeyThatAnotherKeeperChangedIsFollowed(t *testing.T) {
 	}
 }
 
+func TestAChangeOfTheKeyNamesTheKeyThatItReplaces(t *testing.T) {
+	p := &pool{}
+	var keys []*audit.Key
+	for range 3 {
+		key, _ := quickKey(t)
+		keys = append(keys, key)
+	}
+	all := mateOptions{keys: func() []*audit.Key { return keys }}
+	a, b := p.start(t, "aa", all, keys[0]), p.start(t, "bb", all, keys[0])
+	p.turn.Lock() // so that both ask before one has it
+	changed := make(chan error, 2)
+	for i, m := range []*mate{a, b} {
+		go func() { changed <- m.Succeed(context.Background(), keys[i+1]) }()
+	}
+	time.Sleep(100 * time.Millisecond)
+	p.turn.Unlock()
+	first, second := <-changed, <-changed
+	if (first == nil) == (second == nil) {
+		t.Errorf("got %v and %v, want that one of both changed it", first, second)
+	}
+	for _, m := range []*mate{a, b} {
+		m.record(t, "after")
+	}
+	p.await(t, "aa", 1)
+	p.await(t, "bb", 1)
+	a.sound(t)
+	b.sound(t)
+}
+
 func TestASharedLogIsOneThatWasOneKeepersBefore(t *testing.T) {
 	p := &pool{}
 	key, _ := quickKey(t)

@@ -450,13 +450,8 @@ func (s *shipper) sequence(entries []store.AuditEntry, wanted bool) error {
 		s.saw(current.Size)
 		return s.findHead(ctx, current.Head)
 	}
-	if errors.Is(err, ErrTampered) {
-		if followed := s.followKey(ctx); followed != nil {
-			err = errors.Join(err, followed)
-		}
-	}
 	if err != nil {
-		return err
+		return s.following(ctx, err)
 	}
 	if len(entries) > 0 {
 		s.inLog.Store(entries[len(entries)-1].Seq)
@@ -519,36 +514,43 @@ func (s *shipper) obey() error {
 }
 
 // succeed has another key sign: its entry is one transaction with the head over it.
-func (s *shipper) succeed(w *write) error {
-	now := s.signing.Load()
-	if now.key.Public() == w.next.Public() {
-		return nil
-	}
-	next, err := newSigning(w.next, now.chain)
-	if err != nil {
-		return err
-	}
+func (s *shipper) succeed(w *write) (err error) {
 	if w.entry.Details, err = withMember(w.entry.Details, s.member, 0); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), shipTimeout)
 	defer cancel()
 	var batch store.Batch
+	var now *signing
 	err = s.shared.Sequence(ctx, func(end store.LogEnd, _ int64) (store.Batch, error) {
 		a, err := s.appendTo(end)
 		if err != nil {
 			return store.Batch{}, err
 		}
+		switch now = a.by; now.key.Public() {
+		case w.next.Public():
+			return store.Batch{}, errNothing
+		case w.before:
+		default:
+			return store.Batch{}, errors.New("another keeper changed the audit log's key meanwhile")
+		}
+		next, err := newSigning(w.next, now.chain)
+		if err != nil {
+			return store.Batch{}, err
+		}
 		a.add(w.entry)
-		if err := a.sign(Succession{Before: now.key.Public(), After: w.next.Public()}, w.next); err != nil {
+		if err := a.sign(Succession{Before: w.before, After: w.next.Public()}, w.next); err != nil {
 			return store.Batch{}, err
 		}
 		a.batch.Succession = true
 		batch = a.done(next.ends)
 		return batch, nil
 	})
+	if errors.Is(err, errNothing) {
+		return nil
+	}
 	if err != nil {
-		return err
+		return s.following(ctx, err)
 	}
 	chain, err := now.chain.with(batch.Head.Note)
 	if err != nil {
@@ -560,6 +562,17 @@ func (s *shipper) succeed(w *write) error {
 	}
 	s.took(&batch)
 	return nil
+}
+
+// following is an error of the end of the log, after a look whether another key signs it.
+func (s *shipper) following(ctx context.Context, err error) error {
+	if !errors.Is(err, ErrTampered) {
+		return err
+	}
+	if followed := s.followKey(ctx); followed != nil {
+		err = errors.Join(err, followed)
+	}
+	return err
 }
 
 // signers are keys as signers of notes.

@@ -39,7 +39,7 @@ func (l *Log) Succeed(ctx context.Context, next *Key) error {
 	if err != nil {
 		return err
 	}
-	w.result, w.next = make(chan error, 1), next
+	w.result, w.next, w.before = make(chan error, 1), next, key.Public()
 	return l.commit(ctx, w)
 }
 

@@ -22,6 +22,7 @@ type write struct {
 	decision bool        // an outcome is to follow
 	closes   int64       // the decision whose outcome it is, or 0
 	next     *Key        // that signs behind this entry; nil: the key stays
+	before   string      // the public key from which next takes over
 	head     Head        // over this entry, where next is set
 }
 
