@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +72,11 @@ func (s *Server) openShared(ctx context.Context, db *postgres.DB) (*shared, erro
 	if d.alone, err = db.Alone(ctx); err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, func(context.Context) error { d.alone(); return nil })
+	alone := d.alone // d is nil where this returns an error
+	s.closers = append(s.closers, func(context.Context) error { alone(); return nil })
+	if err := s.checkOfStore(ctx, d); err != nil {
+		return nil, err
+	}
 	d.shipped, err = db.Join(ctx, d.self)
 	if errors.Is(err, store.ErrHeld) {
 		return nil, fmt.Errorf("%w; each keeper needs a data folder of its own: in a copy of another's, delete %s and %s", err, memberFile, segmentFolder)
@@ -79,7 +84,7 @@ func (s *Server) openShared(ctx context.Context, db *postgres.DB) (*shared, erro
 	if err != nil {
 		return nil, err
 	}
-	d.segment, err = segment.Open(filepath.Join(s.config.DataDir, segmentFolder), d.shipped, segment.Options{MaxBytes: s.config.Audit.MaxUnshipped})
+	d.segment, err = s.openSegment(d.shipped)
 	if err != nil {
 		return nil, fmt.Errorf("opening what the audit log lacks of this keeper's: %w", err)
 	}
@@ -90,6 +95,29 @@ func (s *Server) openShared(ctx context.Context, db *postgres.DB) (*shared, erro
 		return nil
 	})
 	return d, nil
+}
+
+func (s *Server) openSegment(shipped int64) (*segment.Log, error) {
+	return segment.Open(filepath.Join(s.config.DataDir, segmentFolder), shipped, segment.Options{MaxBytes: s.config.Audit.MaxUnshipped})
+}
+
+// checkOfStore returns an error where the folder has entries of a keeper that the database
+// does not know: nobody can tell which of them are in a log already.
+func (s *Server) checkOfStore(ctx context.Context, d *shared) error {
+	members, _, err := d.Members(ctx)
+	if err != nil || slices.ContainsFunc(members, func(m store.Member) bool { return m.ID == d.self.ID }) {
+		return err
+	}
+	own, err := s.openSegment(0)
+	if err != nil {
+		return fmt.Errorf("looking for this keeper's entries of the audit log: %w", err)
+	}
+	last := own.Last()
+	if err := own.Close(); err != nil || last == 0 {
+		return err
+	}
+	return fmt.Errorf("the data folder %s is of a keeper that this database was told to forget, or of another database: move %s and %s out of it, and start again as another keeper; entries that were not shared are in %s alone",
+		s.config.DataDir, memberFile, segmentFolder, segmentFolder)
 }
 
 // member is this keeper, by the id that its folder has, which it makes where there is
