@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -46,21 +47,46 @@ func TestTheSchemaIsTheOneThatIsWrittenDown(t *testing.T) {
 	}
 }
 
+// known is how many migrations this keeper has.
+func known(t *testing.T) int64 {
+	t.Helper()
+	s, err := postgres.Schema(t.Context(), newDatabase(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Known
+}
+
 // expands is a migration that the keepers of before can live with.
-const expands = `-- +goose Up
+func expands(version int64) string {
+	return `-- +goose Up
 SET LOCAL lock_timeout = '5s';
 ALTER TABLE keeper.agents ADD COLUMN colour text NOT NULL DEFAULT 'green';
 CREATE TABLE keeper.more (seq bigint PRIMARY KEY);
-UPDATE keeper.compatible SET version = 3, oldest = 2;
-`
+` + marks(version, version-1)
+}
+
+// marks says which keepers a schema serves.
+func marks(version, oldest int64) string {
+	return fmt.Sprintf("UPDATE keeper.compatible SET version = %d, oldest = %d;\n", version, oldest)
+}
+
+// named are migrations under the names of versions from one on.
+func named(version int64, texts ...string) map[string]string {
+	all := map[string]string{}
+	for i, text := range texts {
+		all[fmt.Sprintf("%05d_more.sql", version+int64(i))] = text
+	}
+	return all
+}
 
 func TestKeepersOfTwoSchemasRunSideBySide(t *testing.T) {
-	address := newDatabase(t)
+	address, next := newDatabase(t), known(t)+1
 	old := openAt(t, address)
 	if err := old.InsertAgent(t.Context(), store.Agent{ID: "before"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := postgres.Migrate(t.Context(), address, map[string]string{"00003_more.sql": expands}); err != nil {
+	if err := postgres.Migrate(t.Context(), address, named(next, expands(next))); err != nil {
 		t.Fatal(err)
 	}
 	if err := old.InsertAgent(t.Context(), store.Agent{ID: "during"}); err != nil {
@@ -78,17 +104,18 @@ func TestKeepersOfTwoSchemasRunSideBySide(t *testing.T) {
 		t.Errorf("started anew on the schema that is ahead: got %d agents, %v; want 2", len(agents), err)
 	}
 	s, err := postgres.Schema(t.Context(), address)
-	if err != nil || s.Version != 3 || s.Known != 2 || !s.Serves || len(s.Pending) != 0 {
-		t.Errorf("status: got %+v, %v; want version 3, known 2, and that it serves", s, err)
+	if err != nil || s.Version != next || s.Known != next-1 || !s.Serves || len(s.Pending) != 0 {
+		t.Errorf("status: got %+v, %v; want version %d, one less known, and that it serves", s, err, next)
 	}
 }
 
 func TestASchemaThatServesNoSuchKeeperIsRefusedByName(t *testing.T) {
-	for name, more := range map[string]map[string]string{
-		"not marked":    {"00003_more.sql": "-- +goose Up\nCREATE TABLE keeper.more (seq bigint PRIMARY KEY);\n"},
-		"contracted":    {"00003_more.sql": "-- +goose Up\nUPDATE keeper.compatible SET version = 3, oldest = 3;\n"},
-		"two ahead":     {"00003_more.sql": expands, "00004_rest.sql": "-- +goose Up\nUPDATE keeper.compatible SET version = 4, oldest = 2;\n"},
-		"marked in two": {"00003_more.sql": expands, "00004_rest.sql": "-- +goose Up\nSELECT 1;\n"},
+	next := known(t) + 1
+	for name, more := range map[string][]string{
+		"not marked":    {"-- +goose Up\nCREATE TABLE keeper.more (seq bigint PRIMARY KEY);\n"},
+		"contracted":    {"-- +goose Up\n" + marks(next, next)},
+		"two ahead":     {expands(next), "-- +goose Up\n" + marks(next+1, next-1)},
+		"marked in two": {expands(next), "-- +goose Up\nSELECT 1;\n"},
 	} {
 		address := newDatabase(t)
 		db := openAt(t, address)
@@ -100,7 +127,7 @@ func TestASchemaThatServesNoSuchKeeperIsRefusedByName(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := postgres.Migrate(t.Context(), address, more); err != nil {
+		if err := postgres.Migrate(t.Context(), address, named(next, more...)); err != nil {
 			t.Fatal(err)
 		}
 		_, err := postgres.Open(t.Context(), address, nil)
