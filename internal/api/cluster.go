@@ -47,6 +47,8 @@ func (e *ClusterError) reply() reply { return reply{http.StatusConflict, codeClu
 type Keepers struct {
 	// List tells of them, this one among them.
 	List func(ctx context.Context) (Cluster, error)
+	// Figures are those of this keeper among them. Nil: it shares the store with nobody.
+	Figures func(ctx context.Context) ClusterFigures
 	// Forget drops one that is gone, by its id, and returns what it was: a *ClusterError
 	// while it lives, store.ErrNotFound where there is none.
 	Forget func(ctx context.Context, id string) (Keeper, error)
@@ -65,6 +67,15 @@ func (s *surface) cluster(ctx context.Context, _ *struct{}) (*output[Cluster], e
 	}
 	c.Keepers = append([]Keeper{}, c.Keepers...)
 	return &output[Cluster]{c}, nil
+}
+
+// ClusterFigures are what one keeper among several is watched by.
+type ClusterFigures struct {
+	PolledAgo      time.Duration // since the last good look at the database was begun
+	Lapses         int64         // how often calls were refused since it was longer ago than the bound
+	Waiting, Bytes int64         // entries of the audit log that are not shipped yet, and their size on disk
+	Leads          bool
+	Alive          int // keepers that live, this one among them; -1: the database does not say
 }
 
 type forgetInput struct {

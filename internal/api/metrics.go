@@ -32,6 +32,12 @@ var (
 	tokensMetric  = prometheus.NewDesc("keeper_tokens_alive", "Agents' tokens that are neither expired nor revoked.", nil, nil)
 	sessionMetric = prometheus.NewDesc("keeper_sessions", "Sessions of people who are signed in to the dashboard.", nil, nil)
 	secretsMetric = prometheus.NewDesc("keeper_secrets", "Secrets, by what can be done with them.", []string{"state"}, nil)
+	polledMetric  = prometheus.NewDesc("keeper_cluster_poll_age_seconds", "Since this keeper began its last good look at the database that it shares.", nil, nil)
+	lapsesMetric  = prometheus.NewDesc("keeper_cluster_lease_lost_total", "How often this keeper refused all calls since it had lost touch with the database for too long.", nil, nil)
+	waitingMetric = prometheus.NewDesc("keeper_cluster_unshipped_entries", "Entries of the audit log that are in this keeper's folder and not in the database yet.", nil, nil)
+	bytesMetric   = prometheus.NewDesc("keeper_cluster_unshipped_bytes", "Size of these in the folder.", nil, nil)
+	leadsMetric   = prometheus.NewDesc("keeper_cluster_leading", "Whether this keeper feeds sinks and archives for all.", nil, nil)
+	aliveMetric   = prometheus.NewDesc("keeper_cluster_keepers_alive", "Keepers on the database that live, this one among them.", nil, nil)
 	trustMetric   = prometheus.NewDesc("keeper_trusted_issuer_problems", "Issuers whose keys cannot be had.", nil, nil)
 )
 
@@ -40,6 +46,7 @@ func (c standing) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		entriesMetric, risksMetric, signedMetric, upMetric, behindMetric, sourceMetric, servesMetric,
 		readyMetric, agentsMetric, tokensMetric, sessionMetric, secretsMetric, trustMetric,
+		polledMetric, lapsesMetric, waitingMetric, bytesMetric, leadsMetric, aliveMetric,
 	} {
 		out <- d
 	}
@@ -59,9 +66,24 @@ func (c standing) Collect(out chan<- prometheus.Metric) {
 	send(readyMetric, number(c.checkReady(ctx) == nil))
 	c.ofLog(ctx, send)
 	c.ofAccess(ctx, send)
+	if c.keepers.Figures != nil {
+		is := c.keepers.Figures(ctx)
+		out <- prometheus.MustNewConstMetric(lapsesMetric, prometheus.CounterValue, float64(is.Lapses))
+		is.send(send)
+	}
 	for _, one := range c.sources() {
 		send(sourceMetric, number(one.Problem == ""), one.Name)
 		send(servesMetric, number(one.Serves), one.Name)
+	}
+}
+
+func (f ClusterFigures) send(send gauge) {
+	send(polledMetric, f.PolledAgo.Seconds())
+	send(waitingMetric, float64(f.Waiting))
+	send(bytesMetric, float64(f.Bytes))
+	send(leadsMetric, number(f.Leads))
+	if f.Alive >= 0 {
+		send(aliveMetric, float64(f.Alive))
 	}
 }
 

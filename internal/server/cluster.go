@@ -50,6 +50,31 @@ func (s *Server) cluster(ctx context.Context) (c api.Cluster, err error) {
 	return c, nil
 }
 
+// clusterFigures are what this keeper is watched by among those that share the database.
+func (s *Server) clusterFigures(ctx context.Context) (is api.ClusterFigures) {
+	f := s.fleet.Load()
+	if f == nil { // it starts
+		return api.ClusterFigures{Alive: -1}
+	}
+	now := f.Standing()
+	is = api.ClusterFigures{PolledAgo: now.Polled, Lapses: now.Lapses, Leads: now.Leads, Alive: -1}
+	entries, bytes := s.shared.segment.Backlog()
+	is.Waiting, is.Bytes = int64(entries), bytes
+	if others, _, err := s.others(ctx); err == nil {
+		is.Alive = len(others) + 1
+	}
+	return is
+}
+
+// keepers are those on this one's store, for the management routes.
+func (s *Server) keepers() api.Keepers {
+	k := api.Keepers{List: s.cluster, Forget: s.forget, MayRotate: s.mayRotate}
+	if s.shared != nil {
+		k.Figures = s.clusterFigures
+	}
+	return k
+}
+
 // members are the keepers that share the database, where its log ends, and its clock. What
 // one of them had taken over is no newer than the end.
 func (s *Server) members(ctx context.Context) (all []store.Member, end store.LogEnd, now time.Time, err error) {

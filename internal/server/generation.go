@@ -136,7 +136,7 @@ func (s *Server) serveWith(g, before *generation) error {
 		CheckIndex:         s.db.CheckIndex,
 		Figures:            s.figures,
 		Quotas:             s.quotas,
-		Keepers:            api.Keepers{List: s.cluster, Forget: s.forget, MayRotate: s.mayRotate},
+		Keepers:            s.keepers(),
 		Sessions:           s.dashboard.sessions,
 		Dashboard:          s.dashboard.files,
 		SignIns:            g.dashboard.signIns,
