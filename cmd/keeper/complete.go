@@ -73,7 +73,7 @@ var namers = map[string]namer{
 	"SCOPE": scopeNames, "SCOPES": scopeNames,
 	"PROVIDER": providerNames, "PROVIDER[:PERMISSION]": providersAndScopes,
 	"PROVIDER[@LABEL]": secretNames, "PROVIDER@LABEL": secretNames, "LABEL": labelNames,
-	"JTI|-": tokenNames, "SESSION|all": sessionNames, "FINGERPRINT": fingerprints, "FINGERPRINT|-": fingerprints,
+	"JTI|-": tokenNames, "SESSION|all": sessionNames, "KEEPER": keeperNames, "FINGERPRINT": fingerprints, "FINGERPRINT|-": fingerprints,
 	"EVENT": eventNames, "RULE": ruleNames, "FORMAT": formats,
 	"OPERATION": func(context.Context, *app) []string { return []string{"get", "store", "erase"} },
 }

@@ -44,7 +44,7 @@ func newRoot(a *app) *cobra.Command {
 		newDev(a), newServe(a), newDemo(a), newLogin(a), newRun(a), newLearn(a),
 		newAgent(a), newToken(a), newSession(a), newSecret(a), newProviders(a), newAudit(a), newExplain(a), newScan(a), newKey(a), newBackup(a), newRestore(a), newMigrate(a), newMigrateStore(a), newReload(a),
 		newSetup(a), newCredentialHelper(a), newCA(a),
-		newStatus(a), newQuotas(a), newDoctor(a), newVersion(a), newMan(a),
+		newStatus(a), newQuotas(a), newCluster(a), newDoctor(a), newVersion(a), newMan(a),
 	)
 	root.Version = version()
 	root.SetVersionTemplate(thisBuild().String() + "\n")

@@ -107,7 +107,7 @@ func TestEveryCommandHasAnExampleThatIsUnderstood(t *testing.T) {
 
 // sampleOperands are arguments that each command takes in the place of the word.
 var sampleOperands = map[string]string{
-	"AGENT": "a", "SCOPE": "openai:chat", "PROVIDER[@LABEL]": "openai@a", "PROVIDER[:PERMISSION]": "openai", "JTI|-": "x", "SESSION|all": "x",
+	"AGENT": "a", "SCOPE": "openai:chat", "PROVIDER[@LABEL]": "openai@a", "PROVIDER[:PERMISSION]": "openai", "JTI|-": "x", "SESSION|all": "x", "KEEPER": "x",
 	"FINGERPRINT": "fp_" + strings.Repeat("a", 26), "FINGERPRINT|-": "fp_" + strings.Repeat("a", 26),
 	"ID": "1", "REQUEST-ID": "req_1", "OPERATION": "get", "COMMAND": "true", "DIR": ".", "FILE": "-",
 }
@@ -144,7 +144,7 @@ func sampleCall(cmd *cobra.Command) []string {
 
 // asksKeeper says whether the command is one that asks a keeper.
 func asksKeeper(cmd *cobra.Command) bool {
-	group := cmd.HasAvailableSubCommands() && cmd.Name() != "scan" && cmd.Name() != "ca"
+	group := cmd.HasAvailableSubCommands() && !slices.Contains([]string{"scan", "ca", "cluster"}, cmd.Name())
 	return !group && !slices.Contains(local, cmd.CommandPath())
 }
 
