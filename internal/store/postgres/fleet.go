@@ -485,7 +485,7 @@ func (db *DB) put(w tx, b store.Batch, follows string) (tag pgconn.CommandTag, e
 }
 
 // plain is what stands in statements as it is.
-var plain = regexp.MustCompile(`^[0-9a-z]*$`)
+var plain = regexp.MustCompile(`^[0-9a-z ]*$`)
 
 // endText is the statements that write where the log ends, what changed, and how far the
 // member has shipped, with a semicolon before each.
