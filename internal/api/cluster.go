@@ -47,7 +47,7 @@ func (e *ClusterError) reply() reply { return reply{http.StatusConflict, codeClu
 type Keepers struct {
 	// List tells of them, this one among them.
 	List func(ctx context.Context) (Cluster, error)
-	// Figures are those of this keeper among them. Nil: it shares the store with nobody.
+	// Figures are those of this keeper among them. Nil: there are none.
 	Figures func(ctx context.Context) ClusterFigures
 	// Forget drops one that is gone, by its id, and returns what it was: a *ClusterError
 	// while it lives, store.ErrNotFound where there is none.

@@ -50,8 +50,11 @@ func (s *Server) cluster(ctx context.Context) (c api.Cluster, err error) {
 	return c, nil
 }
 
-// clusterFigures are what this keeper is watched by among those that share the database.
+// clusterFigures are what this keeper is watched by among those on its store.
 func (s *Server) clusterFigures(ctx context.Context) (is api.ClusterFigures) {
+	if s.shared == nil {
+		return api.ClusterFigures{Leads: true, Alive: 1}
+	}
 	f := s.fleet.Load()
 	if f == nil { // it starts
 		return api.ClusterFigures{Alive: -1}
@@ -68,11 +71,7 @@ func (s *Server) clusterFigures(ctx context.Context) (is api.ClusterFigures) {
 
 // keepers are those on this one's store, for the management routes.
 func (s *Server) keepers() api.Keepers {
-	k := api.Keepers{List: s.cluster, Forget: s.forget, MayRotate: s.mayRotate}
-	if s.shared != nil {
-		k.Figures = s.clusterFigures
-	}
-	return k
+	return api.Keepers{List: s.cluster, Figures: s.clusterFigures, Forget: s.forget, MayRotate: s.mayRotate}
 }
 
 // members are the keepers that share the database, where its log ends, and its clock. What
