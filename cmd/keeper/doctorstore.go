@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
+	"time"
 
+	"github.com/superinstance/keeper/internal/server"
 	"github.com/superinstance/keeper/internal/store"
 )
 
 const (
 	diskLow  = 1 << 30
 	diskFull = 64 << 20
+
+	clocksDiffer = 5 * time.Second // of the database's and this machine's
 )
 
 // schemaMends are what to do about a database that cannot be opened, by why not.
@@ -119,6 +124,70 @@ func (d *doctor) checkDatabase(ctx context.Context) {
 		return
 	}
 	d.ok("the database %s opens, and has a schema that this keeper works with", place)
+	if shared, ok := db.(sharedDatabase); ok {
+		d.checkShared(ctx, shared)
+	}
+}
+
+// sharedDatabase is one that several keepers can share.
+type sharedDatabase interface {
+	Members(ctx context.Context) ([]store.Member, time.Time, error)
+	Pooled(ctx context.Context) (bool, error)
+}
+
+// checkShared looks at the keepers on a database.
+func (d *doctor) checkShared(ctx context.Context, db sharedDatabase) {
+	began := time.Now()
+	members, now, err := db.Members(ctx)
+	took := time.Since(began)
+	if err != nil {
+		d.note("who shares the database cannot be read: %v", causeOf(err))
+		return
+	}
+	if ahead := began.Add(took / 2).Sub(now); ahead.Abs() > clocksDiffer+took/2 {
+		d.warn("the database's clock and this machine's differ by "+ahead.Abs().Round(time.Second).String(),
+			"Keepers go by the database's clock: tokens end and entries are dated by it.", setClock)
+	}
+	own, err := server.MemberID(d.data)
+	if err != nil {
+		d.problem("this folder's id among the keepers cannot be read: "+causeOf(err), "Keeper refuses to start.", "ls -la "+shellQuote(d.data))
+		return
+	}
+	var versions []string
+	alive, here := 0, false
+	for _, m := range members {
+		here = here || m.ID == own
+		if m.Alive(now) {
+			alive++
+			versions = append(versions, m.Version)
+		}
+	}
+	d.ok("%s on the database; %s", plural(alive, "keeper")+" "+verb(alive), folderStands(own, here))
+	slices.Sort(versions)
+	if versions = slices.Compact(versions); len(versions) > 1 {
+		d.note("the keepers that live have different versions: %s", strings.Join(versions, ", "))
+	}
+	if pooled, err := db.Pooled(ctx); err == nil && pooled {
+		d.note("behind a pooler: changes are found by polling, every 200 ms; nothing else is lost")
+	}
+}
+
+func verb(n int) string {
+	if n == 1 {
+		return "lives"
+	}
+	return "live"
+}
+
+// folderStands says what a data folder with the id is to the database.
+func folderStands(id string, known bool) string {
+	switch {
+	case known:
+		return "this folder's, " + id + ", is known to it"
+	case id != "":
+		return "this folder's, " + id + ", is not known to it yet"
+	}
+	return "this folder has served none yet"
 }
 
 func (d *doctor) unopenedDatabase(err error) {

@@ -123,20 +123,35 @@ func (s *Server) checkOfStore(ctx context.Context, d *shared) error {
 // member is this keeper, by the id that its folder has, which it makes where there is
 // none.
 func (s *Server) member() (m store.Member, err error) {
-	file := filepath.Join(s.config.DataDir, memberFile)
+	id, err := MemberID(s.config.DataDir)
+	if err == nil && id == "" {
+		id = randomID()
+		if err = writePrivate(filepath.Join(s.config.DataDir, memberFile), []byte(id+"\n")); err != nil {
+			err = fmt.Errorf("keeping this keeper's id: %w", err)
+		}
+	}
+	if err != nil {
+		return m, err
+	}
+	return s.described(id), nil
+}
+
+// MemberID is the id that a data folder has among the keepers that share a database; empty
+// where none has served by it yet.
+func MemberID(folder string) (string, error) {
+	file := filepath.Join(folder, memberFile)
 	text, err := os.ReadFile(file)
 	id := strings.TrimSpace(string(text))
-	if errors.Is(err, fs.ErrNotExist) {
-		id = randomID()
-		err = writePrivate(file, []byte(id+"\n"))
-	}
-	if err == nil && !validMember(id) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err == nil && !validMember(id):
 		err = fmt.Errorf("it is no id; delete it, and keeper is another one of the fleet")
 	}
 	if err != nil {
-		return m, fmt.Errorf("reading this keeper's id, %s: %w", file, err)
+		return "", fmt.Errorf("reading this keeper's id, %s: %w", file, err)
 	}
-	return s.described(id), nil
+	return id, nil
 }
 
 // described is this keeper by an id.
