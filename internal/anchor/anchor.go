@@ -431,15 +431,48 @@ func without(ctx context.Context, rows Rows, id string, keep int) (state, error)
 	return gone, nil
 }
 
-// PutKeys keeps keys, or replaces them.
+// PutKeys keeps keys, or replaces them. Where other keepers do so, too, it returns an
+// error, and keeps none, if two of a purpose would be current or next: another keeper
+// rotated them, and what is to be kept was made of those before.
 func (s *Store) PutKeys(ctx context.Context, keys []store.Key) error {
 	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		if s.shared != nil {
+			if err := oneOfEach(ctx, rows, keys); err != nil {
+				return edit{}, err
+			}
+		}
 		after := state{}
 		for _, k := range keys {
 			after[key{kindKey, k.ID}] = ofKey(k)
 		}
 		return edit{after: after, known: true, write: func() error { return rows.PutKeys(ctx, keys) }}, nil
 	})
+}
+
+// oneOfEach returns an error where keys, put over the rows, make two of a purpose current
+// or next.
+func oneOfEach(ctx context.Context, rows Rows, keys []store.Key) error {
+	all, err := rows.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	after := map[string]store.Key{}
+	for _, k := range append(all, keys...) {
+		after[k.ID] = k
+	}
+	type place struct {
+		purpose string
+		state   store.KeyState
+	}
+	taken := map[place]bool{}
+	for _, k := range after {
+		at := place{k.Purpose, k.State}
+		if taken[at] && (k.State == store.Current || k.State == store.Next) {
+			return fmt.Errorf("keeping keys: another keeper rotated the %s key a moment ago", k.Purpose)
+		}
+		taken[at] = true
+	}
+	return nil
 }
 
 // PutKEK keeps what describes a key-encryption key.
