@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,4 +186,51 @@ func TestKeepersSignTheLogByTheKeyThatOneOfThemChanged(t *testing.T) {
 	again := both[0]
 	again.Restart(t) // which holds the log against its keys
 	calls(t, again, "a call after a restart", again.Token(t, "late", "openai:chat"), http.StatusOK)
+}
+
+func TestKeepersThatRotateAtOnceLeaveOneCurrentKeyAndOneNext(t *testing.T) {
+	both := several(t, newDatabase(t), 2)
+	var rotated atomic.Int64
+	var done sync.WaitGroup
+	for _, k := range both {
+		done.Go(func() {
+			for range 8 {
+				switch status, answer := k.Admin(t, http.MethodPost, "/keys/rotate", map[string]any{"purpose": "signing"}); status {
+				case http.StatusOK:
+					rotated.Add(1)
+				case http.StatusConflict, http.StatusServiceUnavailable: // the other one was first
+				default:
+					t.Errorf("rotating: got %d %v", status, answer)
+				}
+			}
+		})
+	}
+	done.Wait()
+	if rotated.Load() == 0 {
+		t.Error("no rotation succeeded")
+	}
+	_, answer := both[0].Admin(t, http.MethodGet, "/keys", nil)
+	states := map[any]int{}
+	for _, one := range answer["keys"].([]any) {
+		if one := one.(map[string]any); one["purpose"] == "signing" {
+			states[one["state"]]++
+		}
+	}
+	if states["current"] != 1 || states["next"] != 1 {
+		t.Errorf("signing keys: got %v, want one current and one next", states)
+	}
+	for i, k := range both {
+		calls(t, both[1-i], "a token of the other keeper's", k.Token(t, fmt.Sprint("agent", i), "openai:chat"), http.StatusOK)
+	}
+}
+
+func TestDoctorTellsOfTheKeepersOnTheDatabase(t *testing.T) {
+	c := newCommands(t)
+	inStore := []string{"KEEPER_STORE=" + c.store}
+	stop := c.serve(inStore...)
+	says(t, "doctor", c.run(0, inStore, "doctor"), "1 keeper lives on the database; this folder's, ", "is known to it")
+	says(t, "cluster", c.run(0, nil, "cluster"), "answers, leads", "after 5 s without it refuses all calls")
+	pooled := []string{"KEEPER_STORE=" + postgrestest.Pooled(t, c.store, 4)}
+	says(t, "doctor behind a pooler", c.run(0, pooled, "doctor"), "behind a pooler: changes are found by polling, every 200 ms; nothing else is lost")
+	stop(true)
 }

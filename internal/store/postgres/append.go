@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,7 +22,7 @@ var (
 )
 
 // appends is a transaction that appends to the log.
-var appends = kind{locks: []int{lockAudit}, timeout: writeTimeout}
+var appends = kind{locks: []int{lockAudit}, timeout: writeTimeout, statement: 3 * time.Second, idle: time.Second}
 
 // appender is what appending to the audit log keeps between calls. That it is still true
 // is seen under the lock, in each transaction that appends.

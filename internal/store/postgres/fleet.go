@@ -42,7 +42,8 @@ const foundQuery = `SELECT (SELECT incarnation FROM keeper.members WHERE id = '%
 	FROM (SELECT 1) AS one LEFT JOIN keeper.log_end ON id = 1`
 
 // changes is a transaction that changes what keepers decide by and says so in the log.
-var changes = kind{locks: []int{lockState, lockAudit}, timeout: longTimeout}
+// It waits for longer than another keeper that is cut off can keep the locks.
+var changes = kind{locks: []int{lockState, lockAudit}, timeout: longTimeout, statement: 10 * time.Second, idle: 2 * time.Second, wait: 8 * time.Second}
 
 // parseFound reads the columns of foundQuery behind the first, as text.
 func parseFound(columns [][]byte) (f found, err error) {

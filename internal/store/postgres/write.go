@@ -92,7 +92,10 @@ const (
 type kind struct {
 	locks   []int // beside lockWriting
 	timeout time.Duration
-	idle    time.Duration // between two statements, before the server takes it for lost; 0: writeTimeout
+	// What the server gives it: for one statement, between two of them, and for a lock. A
+	// keeper that is cut off amid a transaction has the locks until then, and others wait.
+	// Zero: timeout less a second, writeTimeout, lockTimeout.
+	statement, idle, wait time.Duration
 }
 
 // begin is the text that begins a transaction, in one message: what it must heed is set
@@ -105,7 +108,7 @@ SELECT set_config('search_path', 'pg_catalog', true), set_config('statement_time
 	set_config('lock_timeout', '%d', true), set_config('idle_in_transaction_session_timeout', '%d', true),
 	set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
 SELECT pg_advisory_xact_lock_shared(%d, %d);
-`, (k.timeout - time.Second).Milliseconds(), lockTimeout.Milliseconds(), cmp.Or(k.idle, writeTimeout).Milliseconds(), lockClass, lockWriting)
+`, cmp.Or(k.statement, k.timeout-time.Second).Milliseconds(), cmp.Or(k.wait, lockTimeout).Milliseconds(), cmp.Or(k.idle, writeTimeout).Milliseconds(), lockClass, lockWriting)
 	for _, lock := range k.locks {
 		fmt.Fprintf(&b, "SELECT pg_advisory_xact_lock(%d, %d);\n", lockClass, lock)
 	}
