@@ -93,6 +93,8 @@ func (unwritten) Record(context.Context, audit.Event) error  { return nil }
 func (unwritten) Checkpoint(context.Context) ([]byte, error) { return nil, nil }
 func (unwritten) BeginChange()                               {}
 func (unwritten) EndChange(string, time.Time)                {}
+func (unwritten) Known() int64                               { return 0 }
+func (unwritten) CheckEnd(store.LogEnd, int64) error         { return nil }
 func (unwritten) ChangeState(context.Context, audit.Shared, audit.StateChanged, string, time.Time) (func(), error) {
 	return func() {}, nil
 }
