@@ -35,12 +35,12 @@ var ErrStore = errors.New("drawing from a quota")
 
 // Book counts calls against the quotas in force. It is safe for concurrent use.
 type Book struct {
-	store  Store
-	slots  Slots // nil: nobody else counts calls at once
-	lease  time.Duration
-	now    func() time.Time
-	logger *slog.Logger
-	quotas atomic.Pointer[[]Quota]
+	store     Store
+	slots     Slots // nil: nobody else counts calls at once
+	staleness time.Duration
+	now       func() time.Time
+	logger    *slog.Logger
+	quotas    atomic.Pointer[[]Quota]
 
 	mu      sync.Mutex // guards buckets, and who of them is in use
 	buckets map[place]*bucket
@@ -76,8 +76,9 @@ type Config struct {
 	// Slots is the Store where several keepers share it: then they share bounds of calls at
 	// once, too. Nil: this keeper's own calls are all there are.
 	Slots Slots
-	// SlotLease is for how long slots are held, as the function SlotLease has it.
-	SlotLease time.Duration
+	// Staleness is how long after it last heard from the store a keeper that shares it ends
+	// all its calls. Required with Slots.
+	Staleness time.Duration
 	// Now is the clock of all keepers that share the store. Nil: the machine's.
 	Now    func() time.Time
 	Logger *slog.Logger // nil: nothing is logged
@@ -88,10 +89,10 @@ func New(c Config) (*Book, error) {
 	if c.Store == nil {
 		return nil, errors.New("making a book: a store is required")
 	}
-	if c.Slots != nil && c.SlotLease <= lostEarly {
-		return nil, fmt.Errorf("making a book: got a lease of slots of %s, want more than %s", c.SlotLease, lostEarly)
+	if c.Slots != nil && c.Staleness <= 0 {
+		return nil, errors.New("making a book: staleness is required where keepers share a store")
 	}
-	l := &Book{store: c.Store, slots: c.Slots, lease: c.SlotLease, now: c.Now, logger: c.Logger, buckets: map[place]*bucket{}}
+	l := &Book{store: c.Store, slots: c.Slots, staleness: c.Staleness, now: c.Now, logger: c.Logger, buckets: map[place]*bucket{}}
 	if l.now == nil {
 		l.now = time.Now
 	}

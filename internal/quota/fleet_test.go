@@ -20,6 +20,12 @@ import (
 // staleness is for how long a keeper serves that does not hear from the store.
 const staleness = 5 * time.Second
 
+// renewal is how long it takes until leases are renewed.
+const renewal = 4 * time.Second
+
+// lease is for how long the slots are held of a keeper that does.
+const lease = 15 * time.Second
+
 // rows are what a store has that keepers share.
 type rows struct {
 	mu    sync.Mutex
@@ -173,7 +179,7 @@ func newMember(t *testing.T, r *rows, name string, quotas ...quota.Quota) *membe
 	t.Helper()
 	m := &member{t: t, way: &way{rows: r, member: name}}
 	var err error
-	if m.book, err = quota.New(quota.Config{Store: m.way, Slots: m.way, SlotLease: quota.SlotLease(staleness)}); err == nil {
+	if m.book, err = quota.New(quota.Config{Store: m.way, Slots: m.way, Staleness: staleness}); err == nil {
 		err = quota.Check(quotas)
 	}
 	if err != nil {
@@ -293,7 +299,7 @@ func TestKeepersNeverPassABoundWhateverHappensToThem(t *testing.T) {
 				m.lose(time.Duration(r.IntN(20_000)) * time.Millisecond)
 			case 2:
 				m.way.mute.Store(true)
-				time.Sleep(time.Duration(r.IntN(4000)) * time.Millisecond)
+				time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
 				m.way.mute.Store(false)
 			}
 		}
@@ -364,5 +370,231 @@ func holdsAll(t *testing.T, what string, m *member, atOnce int) {
 	}
 	for _, u := range all {
 		u.End()
+	}
+}
+
+func TestACallThatBeginsBetweenTwoLossesHasItsSlot(t *testing.T) {
+	inFleet(t, 2, 1, func(t *testing.T, m []*member) {
+		end(m[0].fill())
+		time.Sleep(renewal)
+		m[0].lose(lease - staleness/2)
+		here := m[0].fill() // before it has renewed anything
+		m[0].way.away.Store(true)
+		for range int(staleness / time.Second) {
+			if there := m[1].fill(); len(here)+len(there) > 1 {
+				t.Fatal("got two calls under way at once, want one")
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// inFleet runs a test with n keepers that share the quota of so many calls at once.
+func inFleet(t *testing.T, n int, atOnce int64, test func(t *testing.T, members []*member)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		shared, members := newRows(), []*member{}
+		for i := range n {
+			members = append(members, newMember(t, shared, fmt.Sprint(i), quota.Quota{Name: "few", Concurrent: atOnce}))
+		}
+		test(t, members)
+		for _, m := range members {
+			m.stop()
+		}
+	})
+}
+
+// fill lets calls begin until none may.
+func (m *member) fill() (all []*quota.Use) {
+	for {
+		u, _ := m.begin(someone)
+		if u == nil {
+			return all
+		}
+		all = append(all, u)
+	}
+}
+
+func end(all []*quota.Use) {
+	for _, u := range all {
+		u.End()
+	}
+}
+
+func TestSlotsThatLieIdleAreAnothersInASecond(t *testing.T) {
+	for _, atOnce := range []int64{1, 2, 8, 100} {
+		inFleet(t, 2, atOnce, func(t *testing.T, m []*member) {
+			for turn := range 6 {
+				here, there := m[turn%2], m[1-turn%2]
+				all := here.fill()
+				if int64(len(all)) < atOnce {
+					time.Sleep(time.Second) // as the refusal says
+					all = append(all, here.fill()...)
+				}
+				want(t, fmt.Sprintf("at once of %d, in turn %d", atOnce, turn), len(all), int(atOnce))
+				want(t, "at the other keeper meanwhile", len(there.fill()), 0)
+				end(all)
+				time.Sleep(5 * time.Second)
+			}
+		})
+	}
+}
+
+func TestOneCallerAtATimeIsServedByEachKeeperInTurn(t *testing.T) {
+	inFleet(t, 3, 1, func(t *testing.T, m []*member) {
+		for call := range 30 {
+			u, _ := m[call%3].begin(someone)
+			if u == nil {
+				time.Sleep(time.Second) // as the refusal says
+				u, _ = m[call%3].begin(someone)
+			}
+			if u == nil {
+				t.Fatalf("call %d was refused twice while none was under way", call)
+			}
+			time.Sleep(200 * time.Millisecond)
+			u.End()
+		}
+	})
+}
+
+func TestBusyKeepersShareABoundInEqualParts(t *testing.T) {
+	inFleet(t, 3, 12, func(t *testing.T, m []*member) {
+		var served [3]atomic.Int64
+		var busy sync.WaitGroup
+		over := time.Now().Add(time.Minute)
+		for i := range m {
+			time.Sleep(time.Second) // the first has them all by then
+			for range 20 {
+				busy.Go(func() {
+					for time.Now().Before(over) {
+						if u, _ := m[i].begin(someone); u != nil {
+							time.Sleep(300 * time.Millisecond)
+							u.End()
+							served[i].Add(1)
+						}
+						time.Sleep(20 * time.Millisecond)
+					}
+				})
+			}
+		}
+		busy.Wait()
+		const most = 12 * 60 * 1000 / 300 // at the most, all together
+		total := int64(0)
+		for i := range served {
+			got := served[i].Load()
+			if total += got; got < most/3*7/10 {
+				t.Errorf("keeper %d served %d calls of %d, want about a third", i, got, most)
+			}
+		}
+		if total > most+36 || total < most*8/10 {
+			t.Errorf("got %d calls served of %d, want most of them", total, most)
+		}
+	})
+}
+
+func TestACallKeepsItsSlotForAsLongAsItLasts(t *testing.T) {
+	inFleet(t, 2, 1, func(t *testing.T, m []*member) {
+		u, _ := m[0].begin(someone)
+		for range 60 {
+			time.Sleep(time.Second)
+			want(t, "a second call elsewhere", len(m[1].fill()), 0)
+		}
+		u.End()
+		time.Sleep(time.Second)
+		want(t, "a call elsewhere, behind its end", len(m[1].fill()), 1)
+	})
+}
+
+func TestSlotsOfADeadKeeperAreFreeWhenTheirLeaseIsOver(t *testing.T) {
+	inFleet(t, 2, 4, func(t *testing.T, m []*member) {
+		m[0].fill()
+		m[0].die()
+		want(t, "at once", len(m[1].fill()), 0)
+		time.Sleep(lease)
+		want(t, "at once when the lease is over", len(m[1].fill()), 4)
+	})
+}
+
+func TestAKeeperThatCannotRenewLetsNoCallBegin(t *testing.T) {
+	inFleet(t, 2, 4, func(t *testing.T, m []*member) {
+		u, _ := m[0].begin(someone)
+		if u == nil {
+			t.Fatal("the first call was refused")
+		}
+		u.End()
+		m[0].way.away.Store(true)
+		time.Sleep(lease)
+		if _, err := m[0].book.Begin(t.Context(), someone); !errors.Is(err, quota.ErrStore) {
+			t.Errorf("a call by slots that may be another's: got %v, want %v", err, quota.ErrStore)
+		}
+		m[0].way.away.Store(false)
+		time.Sleep(time.Second)
+		want(t, "at once when the store is back", len(m[0].fill()), 4)
+	})
+}
+
+func TestUseOfCallsAtOnceIsOfAllKeepers(t *testing.T) {
+	inFleet(t, 2, 10, func(t *testing.T, m []*member) {
+		for n := range 5 {
+			m[n%2].begin(someone)
+		}
+		time.Sleep(5 * time.Second)
+		for _, one := range m {
+			used, err := one.book.Usages(t.Context())
+			if err != nil || len(used) != 1 || used[0] != (quota.Usage{Quota: "few", Of: "concurrent", Used: 5, Max: 10}) {
+				t.Errorf("got %+v, %v; want 5 of 10", used, err)
+			}
+		}
+	})
+}
+
+func TestSteadyCallsAskTheStoreForNoSlots(t *testing.T) {
+	inFleet(t, 2, 64, func(t *testing.T, m []*member) {
+		m[0].stop() // so that all that is asked is asked by calls
+		for range 1000 {
+			for _, u := range []*quota.Use{first(m[0].begin(someone)), first(m[0].begin(someone))} {
+				u.End()
+			}
+		}
+		want(t, "times that the store was asked", int(m[0].way.asked.Load()), 1)
+	})
+}
+
+func first(u *quota.Use, _ context.Context) *quota.Use { return u }
+
+// BenchmarkACall is what quotas cost one call while the store is not asked.
+func BenchmarkACall(b *testing.B) {
+	all := []quota.Quota{
+		{Name: "calls", Window: time.Hour, Requests: 1 << 50, Each: []string{"agent"}},
+		{Name: "tokens", Window: time.Hour, ModelTokens: 1 << 50, Each: []string{"agent", "provider"}},
+		{Name: "at-once", Concurrent: 1 << 20, Each: []string{"token"}},
+	}
+	for _, one := range []struct {
+		name   string
+		quotas []quota.Quota
+		fleet  bool
+	}{{"of no quota", nil, false}, {"of three", all, false}, {"of three, shared", all, true}} {
+		b.Run(one.name, func(b *testing.B) {
+			w := &way{rows: newRows(), member: "a"}
+			c := quota.Config{Store: w, Staleness: 365 * 24 * time.Hour}
+			if one.fleet {
+				c.Slots = w
+			}
+			book, err := quota.New(c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			book.Set(one.quotas)
+			b.ReportAllocs()
+			for b.Loop() {
+				u, err := book.Begin(b.Context(), someone)
+				if err != nil {
+					b.Fatal(err)
+				}
+				u.Spend(100, 10)
+				u.End()
+			}
+			b.ReportMetric(float64(w.asked.Load())/float64(b.N), "asked/op")
+		})
 	}
 }

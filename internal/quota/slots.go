@@ -15,13 +15,13 @@ const (
 	renewEvery = 3 * time.Second
 	keepFor    = 10 * time.Second // slots that no call needs
 	settleFor  = 2 * time.Second
-	lostEarly  = time.Second // before a lease ends: the clocks differ a little
+	aside      = time.Second // of a lease, as clocks differ a little, and calls end a little late
 )
 
-// SlotLease is how long slots are held that a keeper does not renew, where it ends the
-// calls that are under way once it has not heard from the database for staleness: longer,
-// so that they are over before another keeper has their slots.
-func SlotLease(staleness time.Duration) time.Duration { return staleness + 10*time.Second }
+// slotLease is how long slots are held that a keeper does not renew. A call begins while as
+// much of it is left as the call can go on for where the keeper loses touch: for staleness.
+// Until then, and a renewal, calls of a keeper that has lost touch may begin.
+func slotLease(staleness time.Duration) time.Duration { return 2*staleness + 5*time.Second }
 
 // Slots are a Store's that several keepers share: how many calls at once of a quota's
 // bound each of them may have under way.
@@ -74,7 +74,7 @@ func (l *Book) take(s share) bool {
 	defer s.mu.Unlock()
 	if most := s.quota.Concurrent; most > 0 {
 		if l.slots != nil {
-			most = min(most, s.slots.at(l.now()))
+			most = min(most, s.slots.at(l.now().Add(l.staleness+aside)))
 		}
 		if s.running >= most {
 			return false
@@ -90,9 +90,9 @@ func (b *bucket) count() {
 	b.slots.peak = max(b.slots.peak, b.running)
 }
 
-// at is how many calls may be under way.
-func (o *slots) at(now time.Time) int64 {
-	if now.Before(o.until.Add(-lostEarly)) {
+// at is how many calls may be under way at a time.
+func (o *slots) at(t time.Time) int64 {
+	if t.Before(o.until) {
 		return o.most
 	}
 	return 0
@@ -156,7 +156,7 @@ func (o *slots) got(held, most int64, until, now time.Time) {
 func (l *Book) holdSlots(ctx context.Context, within time.Duration, holds []store.Hold) ([]int64, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	held, until, err := l.slots.HoldSlots(ctx, l.lease, holds)
+	held, until, err := l.slots.HoldSlots(ctx, slotLease(l.staleness), holds)
 	if err == nil && len(held) != len(holds) {
 		err = fmt.Errorf("got %d answers for %d shares", len(held), len(holds))
 	}
@@ -268,8 +268,11 @@ func (s *share) settled(short store.Shortage, now time.Time, all bool) (h store.
 	case all:
 		o.most = 0
 	case short.Short > 0:
-		o.vain = now // what others are short of is theirs first
-		o.most = min(o.most, max(s.fair(short.Sharers), o.held-short.Short))
+		o.most = min(o.most, s.running)
+		if fair := s.fair(short.Sharers); s.running >= fair {
+			o.vain = now // what others are short of is theirs first
+			o.most = min(o.most, max(fair, o.held-short.Short))
+		}
 	case now.Sub(o.since).Abs() >= keepFor:
 		o.most = min(o.most, o.peak)
 		o.peak, o.since = s.running, now
@@ -282,9 +285,9 @@ func (s *share) settled(short store.Shortage, now time.Time, all bool) (h store.
 // need them: as many as each of them may. Where there are fewer slots than keepers, they go
 // from one to another as calls end.
 func (s *share) fair(sharers int64) int64 {
-	each := s.quota.Concurrent / max(1, sharers)
-	if each > 0 && s.quota.Concurrent%max(1, sharers) > 0 {
-		each++
+	most := s.quota.Concurrent
+	if sharers = max(1, sharers); most < sharers {
+		return 0
 	}
-	return min(s.running, each)
+	return (most + sharers - 1) / sharers
 }

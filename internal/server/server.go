@@ -311,7 +311,7 @@ func (s *Server) openHandlers(context.Context) (err error) {
 	s.limitFailures(s.config.AuthFailuresPerSecond)
 	counts := quota.Config{Store: s.db, Now: s.clock, Logger: s.config.Logger}
 	if s.shared != nil {
-		counts.Slots, counts.SlotLease = s.shared.DB, quota.SlotLease(cmp.Or(s.config.Staleness, fleet.DefaultStaleness))
+		counts.Slots, counts.Staleness = s.shared.DB, cmp.Or(s.config.Staleness, fleet.DefaultStaleness)
 	}
 	if s.quotas, err = quota.New(counts); err != nil {
 		return err
