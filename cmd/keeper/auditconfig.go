@@ -119,6 +119,9 @@ func (c AuditConfig) server() (server.Audit, error) {
 		WitnessFiles: c.Witnesses.Files, WitnessURLs: c.Witnesses.URLs,
 		Acknowledge: c.Acknowledge, MaxUnshipped: c.MaxUnshipped,
 	}
+	if err := out.CheckShipping(); err != nil {
+		return out, err
+	}
 	if r := c.Retention; r != nil {
 		out.Retention = &server.Retention{MaxAge: r.MaxAge, MaxBytes: r.MaxBytes, Folder: r.Folder, SegmentEntries: r.SegmentEntries}
 	}

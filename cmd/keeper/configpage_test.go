@@ -353,6 +353,7 @@ func TestConfigurationValuesAreThoseThatAreTaken(t *testing.T) {
 		"quotas[].each":          "quotas: [{name: x, requests: 1, window: 1m, each: [%s]}]",
 		"scanRules[].type":       rule + "type: %s}]",
 		"scanRules[].confidence": rule + "confidence: %s}]",
+		"audit.acknowledge":      "audit: {acknowledge: %s}",
 		"audit.sinks[].type":     sinkOf + "type: %s}]}",
 		"audit.sinks[].format":   sinkOf + "type: file, path: x, format: %s}]}",
 		"audit.sinks[].from":     sinkOf + "type: file, path: x, from: %s}]}",
@@ -423,6 +424,7 @@ func TestConfigurationDefaultsAreThoseOfTheProgram(t *testing.T) {
 		"limits.responseHeader": "proxy defaultHeaderWait", "limits.idlePing": "proxy defaultIdle", "limits.stop": "server defaultStopTimeout",
 		"audit.checkpointEntries": "audit defaultMarkEntries", "audit.checkpointInterval": "audit defaultMarkInterval", "audit.sinks[].maxBytes": "sink defaultMaxBytes",
 		"audit.retention.segmentEntries": "archive DefaultSegment", "secrets[].refresh": "source DefaultRefresh", "secrets[].keep": "source DefaultKeep",
+		"staleness": "fleet DefaultStaleness", "audit.maxUnshipped": "segment defaultMaxBytes",
 		"sources.exec.<name>.timeout": "source defaultHelperTimeout", "trust[].maxAge": "exchange DefaultMaxAge", "trust[].rules[].ttl": "exchange DefaultTTL",
 	}
 	for _, k := range configKeys(t) {

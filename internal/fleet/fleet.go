@@ -30,7 +30,7 @@ const (
 	leadMargin  = 2 * time.Second // before the end of what the database granted
 )
 
-// ErrStale: this keeper has not heard from the database for too long, and does not know
+// ErrStale says that this keeper has not heard from the database for too long, and does not know
 // what was revoked meanwhile.
 var ErrStale = errors.New("this keeper has lost touch with the database")
 

@@ -63,7 +63,10 @@ type Record struct {
 
 const (
 	// MaxData is the most that a record's Data may have, in bytes.
-	MaxData = 4 << 20
+	MaxData             = 4 << 20
+	defaultMaxBytes     = 256 << 20
+	defaultSegmentBytes = 4 << 20
+
 	// MaxAppend is the most that one Append may write, in bytes: Data and 21 bytes of each record.
 	MaxAppend = 128 << 20
 )
@@ -82,10 +85,10 @@ func (o Options) filled() (Options, error) {
 		return o, fmt.Errorf("SegmentBytes: got %d, want 0 or more bytes", o.SegmentBytes)
 	}
 	if o.MaxBytes == 0 {
-		o.MaxBytes = 256 << 20
+		o.MaxBytes = defaultMaxBytes
 	}
 	if o.SegmentBytes == 0 {
-		o.SegmentBytes = 4 << 20
+		o.SegmentBytes = defaultSegmentBytes
 	}
 	return o, nil
 }

@@ -227,7 +227,7 @@ func (c Config) normal() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return c, errors.Join(CheckStore(c.Store), fleet.CheckStaleness(c.Staleness), c.Audit.checkShipping(), c.checkTLS(), c.checkListeners(), c.Audit.checkFiles(c.DataDir))
+	return c, errors.Join(CheckStore(c.Store), fleet.CheckStaleness(c.Staleness), c.Audit.CheckShipping(), c.checkTLS(), c.checkListeners(), c.Audit.checkFiles(c.DataDir))
 }
 
 // place is where the rows are.

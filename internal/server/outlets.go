@@ -48,8 +48,8 @@ const (
 	AcknowledgeStore = "store" // in the database, too
 )
 
-// checkShipping says what is wrong with how entries go to the database.
-func (a Audit) checkShipping() error {
+// CheckShipping says what is wrong with how entries go to the database.
+func (a Audit) CheckShipping() error {
 	switch a.Acknowledge {
 	case "", AcknowledgeDisk, AcknowledgeStore:
 	default:
