@@ -115,10 +115,14 @@ func TestKeepersTogetherHaveAsManyCallsUnderWayAsMay(t *testing.T) {
 	eventually(t, "no call is under way by what any keeper says", func() bool {
 		return concurrent(t, both[0]) == 0 && concurrent(t, both[1]) == 0
 	})
-	provider.Handle("openai", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	over := make(chan struct{})
+	provider.Handle("openai", func(w http.ResponseWriter, _ *http.Request) { <-over; fmt.Fprint(w, "{}") })
 	token := both[0].Token(t, "lasting", "openai:chat")
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	defer close(over)
 	for n := range 3 {
-		go both[n%2].Call(t, http.MethodPost, "openai", chatPath, token, chat) // ends with the keeper
+		busy.Go(func() { both[n%2].Call(t, http.MethodPost, "openai", chatPath, token, chat) })
 	}
 	eventually(t, "each keeper tells of the calls of both", func() bool {
 		return concurrent(t, both[0]) == 3 && concurrent(t, both[1]) == 3
