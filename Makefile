@@ -3,7 +3,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GORELEASER = github.com/goreleaser/goreleaser/v2@v2.15.4
 
-.PHONY: build test race lint fuzz faults vault postgres bench-postgres bench-scale conformance openapi monitoring clients matrix browser report bench bench-audit soak
+.PHONY: build test race lint fuzz faults vault postgres fleet bench-postgres bench-fleet bench-scale conformance openapi monitoring clients matrix browser report bench bench-audit soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/keeper ./cmd/keeper
@@ -43,13 +43,23 @@ vault:
 # The store on a real PostgreSQL, also behind PgBouncer, which must be installed.
 # KEEPER_TEST_POSTGRES names the server, as postgres://user@host:port of a role that may
 # make databases: each test makes its own, and drops it. Elsewhere these tests are none.
-# Those of several keepers start servers of their own, too, which they stop and kill. A
-# longer run of them: go test -timeout 2h ./internal/server/fleet -revocations 1000 -rounds 50
+# Those of several keepers start servers of their own, too, which they stop and kill; what
+# takes long of them is in make fleet.
 postgres:
 	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make postgres: KEEPER_TEST_POSTGRES names no server, such as postgres://postgres@127.0.0.1:5432" >&2; exit 1; }
 	@command -v pgbouncer >/dev/null && command -v pg_dump >/dev/null || { echo "make postgres: pgbouncer or pg_dump is missing" >&2; exit 1; }
 	go test -count 1 ./internal/store/postgres ./internal/server/onpostgres
-	go test -count 1 -timeout 15m ./internal/server/fleet
+	go test -count 1 -timeout 15m -skip 'AClockThatJumps|OfTwoVersions|OneKeeperLoses' ./internal/server/fleet -revocations 100
+
+# All that is shown of several keepers, as processes: 1,000 revocations under load, a clock
+# that jumps, two versions side by side. It prints how long revocations took.
+fleet:
+	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make fleet: KEEPER_TEST_POSTGRES names no server" >&2; exit 1; }
+	go test -count 1 -timeout 1h -v ./internal/server/fleet -revocations 1000 | grep -v '^=== '
+
+# Keepers on SQLite, on PostgreSQL, and two on one database, side by side.
+bench-fleet:
+	bench/fleet
 
 # How many audit entries a second go in, beside plain COPY of the same rows.
 bench-postgres:
