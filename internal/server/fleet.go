@@ -208,7 +208,15 @@ func (s *Server) startFleet(ctx context.Context) error {
 	fresh := f.Fresh
 	s.fresh.Store(&fresh)
 	s.fleet.Store(f)
-	s.inBackground(s.lead)
+	return nil
+}
+
+// startLeading begins to look whether this keeper leads, once there is what a leader
+// opens anew.
+func (s *Server) startLeading(context.Context) error {
+	if s.shared != nil {
+		s.inBackground(s.lead)
+	}
 	return nil
 }
 

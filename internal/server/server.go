@@ -111,7 +111,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.startFleet, s.listen, s.openOutlets, s.openSources,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.startFleet, s.listen, s.openOutlets, s.startLeading, s.openSources,
 	} {
 		if err := step(ctx); err != nil {
 			return err
