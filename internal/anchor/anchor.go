@@ -44,6 +44,13 @@ type Imports interface {
 	PutImport(ctx context.Context, i store.Import) error
 }
 
+// Settings keeps those that keepers share: store.ErrNotFound where there are none.
+type Settings interface {
+	Settings(ctx context.Context) (store.Settings, error)
+	PutSettings(ctx context.Context, s store.Settings) error
+	DeleteSettings(ctx context.Context) error
+}
+
 // Rows are all rows that keeper decides by.
 type Rows interface {
 	auth.Store
@@ -51,6 +58,7 @@ type Rows interface {
 	Keys
 	Imports
 	exception.Store
+	Settings
 }
 
 // Log is the audit log.
@@ -525,6 +533,20 @@ func (s *Store) PutException(ctx context.Context, e store.Exception) error {
 func (s *Store) DeleteException(ctx context.Context, fingerprint string) error {
 	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
 		return edit{after: state{key{kindException, fingerprint}: ""}, write: func() error { return rows.DeleteException(ctx, fingerprint) }}, nil
+	})
+}
+
+// PutSettings keeps settings in the place of those that are there.
+func (s *Store) PutSettings(ctx context.Context, settings store.Settings) error {
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		return edit{after: state{settingsKey: ofSettings(settings)}, write: func() error { return rows.PutSettings(ctx, settings) }}, nil
+	})
+}
+
+// DeleteSettings removes them: store.ErrNotFound where there are none.
+func (s *Store) DeleteSettings(ctx context.Context) error {
+	return s.edit(ctx, func(ctx context.Context, rows Rows) (edit, error) {
+		return edit{after: state{settingsKey: ""}, write: func() error { return rows.DeleteSettings(ctx) }}, nil
 	})
 }
 

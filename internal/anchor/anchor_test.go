@@ -138,6 +138,7 @@ func (k *keeper) fill() {
 		k.PutCredential(ctx, secretRow(1)), k.PutCredential(ctx, secretRow(2)), k.PutCredential(ctx, secretRow(3)), k.PruneCredential(ctx, "sec_1", 2),
 		k.PutImport(ctx, store.Import{Name: "OPENAI", Digest: []byte{1}}),
 		k.PutException(ctx, exception), k.PutException(ctx, gone), k.DeleteException(ctx, "f2"),
+		k.PutSettings(ctx, store.Settings{Text: []byte("x"), UpdatedAt: start}), k.DeleteSettings(ctx), k.PutSettings(ctx, store.Settings{Text: []byte("y"), UpdatedAt: start}),
 		k.ApplyRewrap(ctx, store.Rewrap{KEK: other, Keys: []store.Key{{ID: "key1", KEKID: "kek2", WrappedKey: []byte{2}}}}),
 	} {
 		must(k.t, err)
@@ -212,6 +213,8 @@ func TestChangesBehindKeepersBackAreNamed(t *testing.T) {
 		"an import is forgotten":               {`DELETE FROM imports`, `import "OPENAI" was deleted`},
 		"the log is emptied":                   {`DELETE FROM audit; DELETE FROM audit_nodes; DELETE FROM audit_checkpoints`, `agent "a" was added`},
 		"an exception is prolonged":            {`UPDATE exceptions SET expires_at = expires_at + 3600000000000`, `exception "f1" was edited`},
+		"shared settings are edited":           {`UPDATE settings SET text = x'7a'`, `config "shared" was edited`},
+		"shared settings are dropped":          {`DELETE FROM settings`, `config "shared" was deleted`},
 	} {
 		folder := t.TempDir()
 		must(t, os.CopyFS(filepath.Join(folder, "d"), os.DirFS(dir)))

@@ -205,6 +205,17 @@ func (v *view) Exceptions(ctx context.Context) ([]store.Exception, error) {
 	return slices.Clone(v.rows.exceptions), err
 }
 
+// Settings implements reader.
+func (v *view) Settings(ctx context.Context) (store.Settings, error) {
+	if err := v.update(ctx); err != nil {
+		return store.Settings{}, err
+	}
+	if v.rows.settings == nil {
+		return store.Settings{}, store.ErrNotFound
+	}
+	return *v.rows.settings, nil
+}
+
 // Forget has the next Follow take over all rows, whatever was taken over before.
 func (s *Store) Forget() {
 	s.mu.Lock()
@@ -260,3 +271,6 @@ func (s *Store) Imports(ctx context.Context) ([]store.Import, error) { return s.
 func (s *Store) Exceptions(ctx context.Context) ([]store.Exception, error) {
 	return s.at(ctx).Exceptions(ctx)
 }
+
+// Settings implements [Settings].
+func (s *Store) Settings(ctx context.Context) (store.Settings, error) { return s.at(ctx).Settings(ctx) }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,6 +25,7 @@ const (
 	kindKEK        = audit.KindKEK
 	kindImport     = "import"
 	kindException  = "exception"
+	kindConfig     = "config" // the settings that keepers share
 )
 
 // key names what has a digest.
@@ -88,6 +90,7 @@ type reader interface {
 	KEKs(ctx context.Context) ([]store.KEK, error)
 	Imports(ctx context.Context) ([]store.Import, error)
 	Exceptions(ctx context.Context) ([]store.Exception, error)
+	Settings(ctx context.Context) (store.Settings, error)
 }
 
 // rows are all that the state is made of.
@@ -99,6 +102,7 @@ type rows struct {
 	keks        []store.KEK
 	imports     []store.Import
 	exceptions  []store.Exception
+	settings    *store.Settings // nil: there are none
 }
 
 // readRows reads them. Revocations of tokens that expired by the cutoff do not count.
@@ -111,12 +115,21 @@ func readRows(ctx context.Context, from reader, cutoff time.Time) (r rows, err e
 		func() { r.keks, err = from.KEKs(ctx) },
 		func() { r.imports, err = from.Imports(ctx) },
 		func() { r.exceptions, err = from.Exceptions(ctx) },
+		func() { r.settings, err = readSettings(ctx, from) },
 	} {
 		if read(); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
+}
+
+func readSettings(ctx context.Context, from reader) (*store.Settings, error) {
+	s, err := from.Settings(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	return &s, err
 }
 
 // read makes the state of rows.
@@ -149,6 +162,9 @@ func (r *rows) state() state {
 	for _, e := range r.exceptions {
 		s[key{kindException, e.Fingerprint}] = ofException(e)
 	}
+	if r.settings != nil {
+		s[settingsKey] = ofSettings(*r.settings)
+	}
 	return s
 }
 
@@ -164,6 +180,9 @@ func revocations(revoked []store.Token) state {
 	}
 	return s
 }
+
+// settingsKey names the one row of settings.
+var settingsKey = key{kindConfig, "shared"}
 
 func agentKey(id string) key   { return key{kindAgent, id} }
 func revokedKey(id string) key { return key{kindRevoked, id} }
@@ -212,6 +231,8 @@ func ofImport(i store.Import) string { return of(i.Name, bytesOf(i.Digest)) }
 func ofException(e store.Exception) string {
 	return of(e.Fingerprint, e.Rule, e.Reason, e.CreatedBy, at(e.CreatedAt), at(e.ExpiresAt), bytesOf(e.Seal))
 }
+
+func ofSettings(s store.Settings) string { return of(bytesOf(s.Text), at(s.UpdatedAt)) }
 
 // of is the digest of a row: SHA-256, in hex, over its columns as a JSON array.
 func of(columns ...any) string {

@@ -187,6 +187,7 @@ func (m *moving) copyRows(ctx context.Context, to *postgres.DB) error {
 		each(ctx, m.source.Keys, func(ctx context.Context, k store.Key) error { return to.PutKeys(ctx, []store.Key{k}) }),
 		each(ctx, m.source.Imports, to.PutImport),
 		each(ctx, m.source.Exceptions, to.PutException),
+		each(ctx, settings(m.source), to.PutSettings),
 		each(ctx, m.source.Cursors, to.PutCursor),
 		each(ctx, m.source.QuotaUses, func(ctx context.Context, u store.QuotaUse) error {
 			_, err := to.DrawQuotas(ctx, []store.Draw{{Quota: u.Quota, Key: u.Key, Resource: u.Resource, Window: u.Window, Until: u.Until, Spent: u.Drawn}})
@@ -202,6 +203,17 @@ func each[T any](ctx context.Context, all func(context.Context) ([]T, error), pu
 		err = put(ctx, rows[i])
 	}
 	return err
+}
+
+// settings reads the settings that keepers share, one at most.
+func settings(db Database) func(context.Context) ([]store.Settings, error) {
+	return func(ctx context.Context) ([]store.Settings, error) {
+		s, err := db.Settings(ctx)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, nil
+		}
+		return []store.Settings{s}, err
+	}
 }
 
 // tokens reads all tokens, revoked or not.
@@ -349,6 +361,7 @@ func (m *moving) compareRows(ctx context.Context, to Database) error {
 		same(ctx, "keys", m.source.Keys, to.Keys),
 		same(ctx, "imports", m.source.Imports, to.Imports),
 		same(ctx, "exceptions", m.source.Exceptions, to.Exceptions),
+		same(ctx, "shared settings", settings(m.source), settings(to)),
 		same(ctx, "cursors", m.source.Cursors, to.Cursors),
 		same(ctx, "uses of quotas", m.source.QuotaUses, to.QuotaUses),
 		same(ctx, "heads by which keys took over", m.source.Successions, to.Successions),

@@ -129,6 +129,15 @@ type Exception struct {
 	Seal        []byte // a keyed hash of all the rest: tells a row that was edited
 }
 
+// Settings are those that all keepers on a store share.
+type Settings struct {
+	Text      []byte // of a configuration in YAML, MaxSettingsBytes at most
+	UpdatedAt time.Time
+}
+
+// MaxSettingsBytes is how long the text of settings may be.
+const MaxSettingsBytes = 1 << 20
+
 // KeyState is a sealed key's place in its rotation.
 type KeyState string
 

@@ -76,7 +76,8 @@ func (db *DB) checkEmpty(ctx context.Context) error {
 		OR EXISTS (SELECT FROM keeper.exceptions) OR EXISTS (SELECT FROM keeper.cursors) OR EXISTS (SELECT FROM keeper.audit_blocks)
 		OR EXISTS (SELECT FROM keeper.audit_filters) OR EXISTS (SELECT FROM keeper.audit_groups) OR EXISTS (SELECT FROM keeper.audit_slices)
 		OR EXISTS (SELECT FROM keeper.audit_nodes) OR EXISTS (SELECT FROM keeper.audit_checkpoints) OR EXISTS (SELECT FROM keeper.audit_open)
-		OR EXISTS (SELECT FROM keeper.audit_successions) OR EXISTS (SELECT FROM keeper.quota_uses) OR EXISTS (SELECT FROM keeper.log_end)`)
+		OR EXISTS (SELECT FROM keeper.audit_successions) OR EXISTS (SELECT FROM keeper.quota_uses) OR EXISTS (SELECT FROM keeper.settings)
+		OR EXISTS (SELECT FROM keeper.log_end)`)
 	if err == nil && filled {
 		err = fmt.Errorf("a keeper was here before: %w", store.ErrExists)
 	}

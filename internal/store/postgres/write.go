@@ -57,7 +57,7 @@ func (w tx) execOne(otherwise error, query string, args ...any) error {
 }
 
 // change runs f in one transaction that changes what keeper decides by: agents, tokens,
-// revocations, secrets, keys, imports and exceptions. All such changes go through here,
+// revocations, secrets, keys, imports, exceptions and settings. All such changes go through here,
 // one after the other: they commit in the order of the lock that they get, so that
 // whoever numbers them under it numbers them in the order in which they can be seen.
 func (db *DB) change(ctx context.Context, doing string, f func(tx) error) error {

@@ -33,7 +33,7 @@ func TestDatabaseOfAnEarlierKeeperIsBroughtUpWithItsRows(t *testing.T) {
 		"ALTER TABLE agents DROP COLUMN old_secret_hash", "ALTER TABLE agents DROP COLUMN old_secret_until",
 		"DROP TABLE audit_blocks", "DROP TABLE audit_filters", "DROP TABLE audit_groups", "DROP TABLE audit_slices",
 		"CREATE TABLE audit_blocks (block INTEGER NOT NULL PRIMARY KEY, filter BLOB NOT NULL) STRICT",
-		"DROP TABLE cursors", "DROP TABLE quota_uses",
+		"DROP TABLE cursors", "DROP TABLE quota_uses", "DROP TABLE settings",
 		"DELETE FROM goose_db_version WHERE version_id >= 2",
 	)
 	db = openIn(t, dir)
@@ -80,7 +80,7 @@ func TestDatabaseOfVersion3IsBroughtUpWithAndWithoutOpenDecisions(t *testing.T) 
 			t.Fatal(err)
 		}
 		execIn(t, dir, undo, "DROP TABLE audit_successions", "ALTER TABLE agents DROP COLUMN old_secret_hash", "ALTER TABLE agents DROP COLUMN old_secret_until",
-			"ALTER TABLE audit DROP COLUMN seal", "DROP TABLE cursors", "DROP TABLE quota_uses",
+			"ALTER TABLE audit DROP COLUMN seal", "DROP TABLE cursors", "DROP TABLE quota_uses", "DROP TABLE settings",
 			"DROP TABLE audit_blocks", "DROP TABLE audit_filters", "DROP TABLE audit_groups", "DROP TABLE audit_slices",
 			"CREATE TABLE audit_blocks (block INTEGER NOT NULL PRIMARY KEY, filter BLOB NOT NULL) STRICT",
 			"DELETE FROM goose_db_version WHERE version_id > 3")

@@ -64,6 +64,13 @@ type Exceptions interface {
 	DeleteException(ctx context.Context, fingerprint string) error
 }
 
+// Settings is what a database does with the settings that keepers share.
+type Settings interface {
+	PutSettings(ctx context.Context, s store.Settings) error
+	Settings(ctx context.Context) (store.Settings, error)
+	DeleteSettings(ctx context.Context) error
+}
+
 // Cursors is what a database remembers of how far the audit log was taken.
 type Cursors interface {
 	Cursors(ctx context.Context) ([]store.Cursor, error)
@@ -118,6 +125,7 @@ type Store interface {
 	Keys
 	Imports
 	Exceptions
+	Settings
 	Cursors
 	Quotas
 	Audit
@@ -132,7 +140,7 @@ type Database func(t *testing.T) (open func() Store)
 // Run runs the suite. Each of its tests has a database of its own.
 func Run(t *testing.T, database Database) {
 	for _, tests := range []map[string]func(*testing.T, *bench){
-		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, cursorTests, quotaTests, auditTests, prunedTests, concurrencyTests,
+		lifeTests, agentTests, tokenTests, credentialTests, keyTests, exceptionTests, settingsTests, cursorTests, quotaTests, auditTests, prunedTests, concurrencyTests,
 	} {
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
