@@ -76,7 +76,7 @@ func (f *serveFlags) over(c *Config, data string) {
 }
 
 func (a *app) serve(ctx context.Context, f serveFlags) error {
-	c, err := a.readConfig(f)
+	c, err := a.readConfig(f, nil)
 	if err != nil {
 		return err
 	}
@@ -86,8 +86,8 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	reloads := make(chan os.Signal, 1) // one that comes while keeper starts counts
 	signal.Notify(reloads, syscall.SIGHUP)
 	defer signal.Stop(reloads)
-	s, err := a.start(ctx, c, func() (server.Config, error) {
-		c, err := a.readConfig(f)
+	s, err := a.start(ctx, c, func(shared []byte) (server.Config, error) {
+		c, err := a.readConfig(f, shared)
 		if err != nil {
 			return server.Config{}, err
 		}
@@ -128,10 +128,14 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	return a.wait(ctx, s)
 }
 
-// readConfig is what file, environment and flags say.
-func (a *app) readConfig(f serveFlags) (Config, error) {
+// readConfig is what file, shared settings, environment and flags say, each over those
+// before it. A nil text: no settings are shared.
+func (a *app) readConfig(f serveFlags, shared []byte) (Config, error) {
 	c, err := loadConfig(f.config)
 	if err != nil {
+		return c, err
+	}
+	if err := c.share(shared); err != nil {
 		return c, err
 	}
 	c.overlay(a.env)
@@ -177,7 +181,7 @@ func (a *app) reloadAt(ctx context.Context, s *server.Server, signals <-chan os.
 
 // start shields the process and starts the keeper that c describes. reread reads the
 // configuration again; nil where that cannot be.
-func (a *app) start(ctx context.Context, c Config, reread func() (server.Config, error)) (*server.Server, error) {
+func (a *app) start(ctx context.Context, c Config, reread func(shared []byte) (server.Config, error)) (*server.Server, error) {
 	settings, err := a.serverConfig(c)
 	if err != nil {
 		return nil, err

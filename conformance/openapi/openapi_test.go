@@ -58,7 +58,7 @@ func newBench(t *testing.T) *bench {
 		}}}}
 		c.Audit.Retention = &server.Retention{MaxAge: 24 * time.Hour}
 		again := *c
-		c.Reread = func() (server.Config, error) { return again, nil }
+		c.Reread = func([]byte) (server.Config, error) { return again, nil }
 	}))
 	b := &bench{t: t, keeper: k, issuer: issuer, good: map[string]int{}, bad: map[string]int{}}
 	text := b.fetch("/openapi.json")

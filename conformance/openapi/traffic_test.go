@@ -17,6 +17,7 @@ import (
 const (
 	get    = http.MethodGet
 	post   = http.MethodPost
+	put    = http.MethodPut
 	patch  = http.MethodPatch
 	remove = http.MethodDelete
 	root   = "/api/v1"
@@ -58,8 +59,19 @@ func (b *bench) story() {
 	}
 	b.want(400, call{method: post, path: root + "/keys/rotate", body: `{"purpose":"other"}`, wrong: true})
 	b.want(200, call{method: post, path: root + "/reload"})
+	b.settings()
 	b.want(200, call{method: post, path: root + "/backup", body: fmt.Sprintf(`{"passphrase":%q}`, rand.Text())})
 	b.want(400, call{method: post, path: root + "/backup", body: `{"recipients":["nobody"]}`})
+}
+
+func (b *bench) settings() {
+	shared := root + "/settings"
+	b.want(404, call{method: get, path: shared})
+	b.want(404, call{method: remove, path: shared})
+	b.want(200, call{method: put, path: shared, body: `{"text":"limits:\n  stop: 5s\n"}`})
+	b.want(200, call{method: get, path: shared})
+	b.want(200, call{method: remove, path: shared})
+	b.want(400, call{method: put, path: shared, body: `{}`, wrong: true})
 }
 
 func (b *bench) agents() {

@@ -210,10 +210,7 @@ func (v *view) Settings(ctx context.Context) (store.Settings, error) {
 	if err := v.update(ctx); err != nil {
 		return store.Settings{}, err
 	}
-	if v.rows.settings == nil {
-		return store.Settings{}, store.ErrNotFound
-	}
-	return *v.rows.settings, nil
+	return v.rows.shared()
 }
 
 // Forget has the next Follow take over all rows, whatever was taken over before.
@@ -272,5 +269,29 @@ func (s *Store) Exceptions(ctx context.Context) ([]store.Exception, error) {
 	return s.at(ctx).Exceptions(ctx)
 }
 
-// Settings implements [Settings].
-func (s *Store) Settings(ctx context.Context) (store.Settings, error) { return s.at(ctx).Settings(ctx) }
+// Settings implements [Settings]. Nobody holds them in memory: so it returns an error that
+// wraps audit.ErrTampered where they are not those that keeper knows of or, of shared rows,
+// those that are sealed.
+func (s *Store) Settings(ctx context.Context) (store.Settings, error) {
+	if v, ok := ctx.Value(viewKey{}).(*view); ok {
+		return v.Settings(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.held:
+		return s.Rows.Settings(ctx)
+	case s.shared != nil:
+		return (&view{store: s}).Settings(ctx)
+	}
+	is, err := readSettings(ctx, s.Rows)
+	if err != nil {
+		return store.Settings{}, err
+	}
+	found := rows{settings: is}
+	digest := found.state()[settingsKey]
+	if foreign := s.state.differences(state{settingsKey: digest}); len(foreign) > 0 && s.doubt == nil {
+		return store.Settings{}, &disagreement{foreign, describe(foreign, nil)}
+	}
+	return found.shared()
+}

@@ -132,6 +132,14 @@ func readSettings(ctx context.Context, from reader) (*store.Settings, error) {
 	return &s, err
 }
 
+// shared returns the settings: store.ErrNotFound where there are none.
+func (r *rows) shared() (store.Settings, error) {
+	if r.settings == nil {
+		return store.Settings{}, store.ErrNotFound
+	}
+	return *r.settings, nil
+}
+
 // read makes the state of rows.
 func read(ctx context.Context, from reader, cutoff time.Time) (state, error) {
 	r, err := readRows(ctx, from, cutoff)

@@ -65,6 +65,8 @@ type Config struct {
 	// Reload takes the settings over that are in the configuration now. Nil: they are
 	// never read again.
 	Reload func(ctx context.Context) (Reloaded, error)
+	// Settings are those that keepers on the store share. Nil functions: none can be.
+	Settings Settings
 	// Succeeds is the API in whose place this one serves. Nil: this is the first.
 	Succeeds *API
 	// Figures are those of calls.
@@ -146,6 +148,7 @@ type API struct {
 	tester     func(ctx context.Context, by auth.Claims, provider, label string) CheckResult
 	archive    func(ctx context.Context) (int, error)
 	reload     func(ctx context.Context) (Reloaded, error)
+	settings   Settings
 	backup     func(ctx context.Context, r backup.Request) (func(context.Context, io.Writer) error, error)
 	checkRows  func(ctx context.Context, signed audit.State) error
 	checkIndex func(ctx context.Context, progress func(entries int64)) error
@@ -207,6 +210,7 @@ func New(c Config) (*API, error) {
 		tester:     c.Check,
 		archive:    c.Archive,
 		reload:     c.Reload,
+		settings:   c.Settings,
 		backup:     c.Backup,
 		noBackup:   c.NoBackup,
 		figures:    c.Figures,

@@ -18,7 +18,7 @@ const cursorPrefix = "before:"
 type AuditFilters struct {
 	AgentID  string    `query:"agentId"`
 	Provider string    `query:"provider" doc:"In any case"`
-	Event    string    `query:"event" enum:"agent.registered,agent.updated,token.issued,token.validated,token.revoked,session.started,session.ended,proxy.request,proxy.response,scan.blocked,scan.redacted,scan.passed,exception.created,exception.removed,state.changed,state.accepted,config.changed,config.reloaded,store.backup,store.restored,audit.pruned,audit.rekeyed,audit.disputed,vault.access,vault.modified,vault.refused,keeper.started,keeper.stopped,keeper.forgotten,error"`
+	Event    string    `query:"event" enum:"agent.registered,agent.updated,token.issued,token.validated,token.revoked,session.started,session.ended,proxy.request,proxy.response,scan.blocked,scan.redacted,scan.passed,exception.created,exception.removed,state.changed,state.accepted,config.changed,config.reloaded,config.shared,store.backup,store.restored,audit.pruned,audit.rekeyed,audit.disputed,vault.access,vault.modified,vault.refused,keeper.started,keeper.stopped,keeper.forgotten,error"`
 	Request  string    `query:"requestId"`
 	MinRisk  int       `query:"minRisk" minimum:"0" maximum:"2"`
 	Rule     string    `query:"rule" doc:"Of the scanner, that found something"`

@@ -45,7 +45,10 @@ func (s *surface) reloadNow(ctx context.Context, _ *struct{}) (*output[reloadedB
 	if s.reload == nil {
 		return nil, &SettingsError{errors.New("this keeper, as keeper dev, has none to read again; stop it and start it anew")}
 	}
-	now, err := s.reload(ctx)
+	return reloaded(s.reload(ctx))
+}
+
+func reloaded(now Reloaded, err error) (*output[reloadedBody], error) {
 	if err != nil {
 		return nil, err
 	}

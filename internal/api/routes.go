@@ -12,6 +12,7 @@ const (
 	root   = "/api/v1"
 	get    = http.MethodGet
 	post   = http.MethodPost
+	put    = http.MethodPut
 	patch  = http.MethodPatch
 	remove = http.MethodDelete
 )
@@ -72,6 +73,9 @@ func (s *surface) routes() error {
 	handle(s, route{id: "auditArchive", method: post, path: root + "/audit/archive", summary: "Move old entries to files now, as the retention says", needs: everything}, s.archiveNow)
 	handle(s, route{id: "backup", method: post, path: root + "/backup", summary: "A backup of keeper as it is now, encrypted by age", needs: everything, media: backupMedia()}, s.makeBackup)
 	handle(s, route{id: "reload", method: post, path: root + "/reload", summary: "Take the configuration over as it is now", needs: everything, codes: []string{"invalid_configuration"}}, s.reloadNow)
+	handle(s, route{id: "sharedSettings", method: get, path: root + "/settings", summary: "Show the settings that all keepers on the store share", needs: write, codes: []string{"not_found"}}, s.settingsNow)
+	handle(s, route{id: "putSharedSettings", method: put, path: root + "/settings", summary: "Have all keepers on the store take settings over", needs: everything, limit: settingsBodyLimit, about: aboutSettings, codes: []string{"invalid_configuration"}}, s.putSettings)
+	handle(s, route{id: "deleteSharedSettings", method: remove, path: root + "/settings", summary: "Share no settings any more", needs: everything, codes: []string{"not_found", "invalid_configuration"}}, s.deleteSettings)
 	handle(s, route{id: "auditCheckpoint", method: get, path: root + "/audit/checkpoint", summary: "The signed head of the audit log", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}}, s.checkpoint)
 	handle(s, route{id: "auditProof", method: get, path: root + "/audit/proof", summary: "Prove that an entry is in the log, or that the log goes on from an earlier head", needs: scope.Keeper(scope.Audit), codes: []string{"not_found"}}, s.proof)
 	handle(s, route{id: "scan", method: post, path: root + "/scan", summary: "Look for secrets in a text", needs: scope.Keeper(scope.Scan), limit: scanBodyLimit}, s.scan)

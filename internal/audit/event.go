@@ -420,6 +420,15 @@ type ConfigReloaded struct {
 
 func (e ConfigReloaded) describe() facts { return facts{"config.reloaded", "", "", RiskWarning} }
 
+// ConfigShared says that other settings are to be taken over by all keepers on the store.
+// It is written before they are kept.
+type ConfigShared struct {
+	Before string `json:"before,omitempty"` // SHA-256 of the text, in hex; empty: there were none
+	After  string `json:"after,omitempty"`  // of what is to be; empty: none
+}
+
+func (e ConfigShared) describe() facts { return facts{"config.shared", "", "", RiskWarning} }
+
 // BackupMade says that a backup of keeper was asked for. It is written before the first
 // byte of it. Keys says that the vault's key is in it.
 type BackupMade struct {

@@ -66,6 +66,7 @@ var kinds = map[string]kind{
 	"state.accepted":    {"Changed state accepted by the operator", apiActivity, update, "configuration"},
 	"config.changed":    {"Keeper started with other settings", apiActivity, update, "configuration"},
 	"config.reloaded":   {"Keeper took other settings over while it ran", apiActivity, update, "configuration"},
+	"config.shared":     {"Settings that keepers share changed", apiActivity, update, "configuration"},
 	"store.backup":      {"Backup of keeper made", apiActivity, look, "configuration"},
 	"store.restored":    {"Keeper started on a restored backup", apiActivity, update, "configuration"},
 	"audit.disputed":    {"Audit log disputed by a witness", detection, create, "intrusion_detection"},

@@ -95,6 +95,7 @@ var samples = []sample{
 		"settings": []any{map[string]any{"name": "scan.mode", "after": "00ff"}}}},
 	{"settings reloaded", "config.reloaded", "", "", 1, "admin token", "127.0.0.1", audit.ConfigReloaded{
 		Settings: []audit.Setting{{Name: "scan", Before: "00fe", After: "00ff"}}, Changed: []string{"scan"}, Refused: []string{"addr"}}},
+	{"shared settings", "config.shared", "", "", 1, "admin token", "127.0.0.1", audit.ConfigShared{Before: "00fe", After: "00ff"}},
 	{"backup made", "store.backup", "", "", 0, "admin token", "127.0.0.1", audit.BackupMade{Recipients: 2}},
 	{"backup restored", "store.restored", "", "", 2, "", "", audit.StoreRestored{BackupAt: "2026-01-02T03:04:05Z", RestoredAt: "2026-01-03T03:04:05Z", Entries: 1234}},
 	{"disputed log", "audit.disputed", "", "", 2, "", "", map[string]any{"witness": "w1", "seen": 900, "shown": 800}},

@@ -132,8 +132,10 @@ type Config struct {
 	Traces telemetry.Traces
 	// AccessLog has each call in the log.
 	AccessLog bool
-	// Reread reads the configuration again, for a reload. Nil: it is never read again.
-	Reread func() (Config, error)
+	// Reread reads the configuration again, for a reload, and lays the text of the settings
+	// over it that keepers on the store share; a nil text: there are none. Nil: it is never
+	// read again.
+	Reread func(shared []byte) (Config, error)
 	// LogLevel and LogFormat say how Logger logs. Relog has it log in another way from now
 	// on; nil: it cannot.
 	LogLevel  slog.Level

@@ -165,6 +165,7 @@ func (s *Server) serveWith(g, before *generation) error {
 	}
 	if s.config.Reread != nil {
 		routes.Reload = s.Reload
+		routes.Settings = api.Settings{Now: s.SharedSettings, Put: s.PutSettings, Delete: s.DeleteSettings}
 	}
 	if before != nil {
 		ways.Succeeds, routes.Succeeds = before.proxy, before.api

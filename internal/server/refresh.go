@@ -36,7 +36,7 @@ func (s *Server) refresh(ctx context.Context) error {
 	s.refreshing.Lock()
 	defer s.refreshing.Unlock()
 	lapses := s.lapses.Load()
-	for _, take := range []func(context.Context) error{s.vault.Refresh, s.refreshAuthority, s.exceptions.Refresh, s.auth.Refresh} {
+	for _, take := range []func(context.Context) error{s.vault.Refresh, s.refreshAuthority, s.exceptions.Refresh, s.auth.Refresh, s.noticeSettings} {
 		if err := take(ctx); err != nil {
 			return fmt.Errorf("taking over what other keepers have changed: %w", err)
 		}

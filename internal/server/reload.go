@@ -45,6 +45,7 @@ type change struct {
 	told         api.Reloaded
 	admin        secret.Value // the token that is to be the admin's; empty: as before
 	undo         []func()     // where it is not taken over, the last first
+	shared       []byte       // the text of shared settings; nil: there are none
 }
 
 func (c *change) changes(name string) bool { return slices.Contains(c.told.Changed, name) }
@@ -60,22 +61,43 @@ func (c *change) discard() {
 // audit log cannot say so, nothing. The error is an *api.SettingsError where the
 // configuration is wrong.
 func (s *Server) Reload(ctx context.Context) (r api.Reloaded, err error) {
-	if s.config.Reread == nil {
-		return r, &api.SettingsError{Err: errors.New("this keeper was started without one that could be read again")}
-	}
-	if !s.reloading.TryLock() {
-		return r, &api.SettingsError{Err: errors.New("it is being read already; try again in a moment")}
+	if err := s.mayReload(); err != nil {
+		return r, err
 	}
 	defer s.reloading.Unlock()
-	c := &change{before: s.now()}
+	shared, err := s.sharedText(ctx)
+	if err != nil {
+		return r, err
+	}
+	return s.reload(ctx, shared, s.recordReload)
+}
+
+// mayReload takes reloading where there is a configuration that can be read again, and
+// nobody reads it.
+func (s *Server) mayReload() error {
+	if s.config.Reread == nil {
+		return &api.SettingsError{Err: errors.New("this keeper was started without one that could be read again")}
+	}
+	if !s.reloading.TryLock() {
+		return &api.SettingsError{Err: errors.New("it is being read already; try again in a moment")}
+	}
+	return nil
+}
+
+// reload takes over the configuration with the shared settings, once keep has written
+// down what there is to be. The caller holds reloading.
+func (s *Server) reload(ctx context.Context, shared []byte, keep func(context.Context, *change) error) (r api.Reloaded, err error) {
+	c := &change{before: s.now(), shared: shared}
 	if err := s.plan(ctx, c); err != nil {
 		c.discard()
 		return r, &api.SettingsError{Err: err}
 	}
-	if err := s.recordReload(ctx, c); err != nil {
+	if err := keep(ctx, c); err != nil {
 		c.discard()
 		return r, err
 	}
+	digest := sharedDigest(shared)
+	s.sharing.Store(&digest)
 	if len(c.told.Changed) == 0 {
 		c.discard()
 		return c.told, nil
@@ -179,7 +201,7 @@ func (s *Server) endSources(ctx context.Context, g, other *generation) {
 // readAgain reads the configuration, and keeps of the one in force what waits for a
 // start.
 func (s *Server) readAgain(c *change) (next Config, err error) {
-	if next, err = s.config.Reread(); err != nil {
+	if next, err = s.config.Reread(c.shared); err != nil {
 		return next, err
 	}
 	if next, err = next.normal(); err != nil {

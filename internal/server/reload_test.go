@@ -25,7 +25,7 @@ type settings struct {
 	err error
 }
 
-func (s *settings) read() (server.Config, error) {
+func (s *settings) read([]byte) (server.Config, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now, s.err
@@ -108,7 +108,7 @@ func TestStopAfterAReloadWaitsForStreamsOfBefore(t *testing.T) {
 func TestReloadOfAWrongConfigurationChangesNothing(t *testing.T) {
 	k, s := reloadable(t)
 	token := k.Token(t, "worker", "*")
-	good, _ := s.read()
+	good, _ := s.read(nil)
 	for name, change := range map[string]func(*server.Config){
 		"a provider that is none":  func(c *server.Config) { c.Providers = []policy.Provider{{Name: "x"}} },
 		"a rule that is none":      func(c *server.Config) { c.ScanActions = map[string]scanner.Action{"no-such-rule": scanner.Block} },

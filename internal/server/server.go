@@ -82,6 +82,10 @@ type Server struct {
 	refreshed  atomic.Uint64 // how often it had been when the last refresh began
 
 	reloading sync.Mutex // held while settings are taken over
+	// The digest of the shared settings in force, "" where there are none, and a word where
+	// others are in the store.
+	sharing       atomic.Pointer[string]
+	otherSettings chan struct{}
 
 	stopping atomic.Bool
 	broken   atomic.Bool // a listener has
@@ -100,7 +104,8 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		return nil, err
 	}
 	log.SetOutput(io.Discard) // net/http quotes there what a provider sends out of turn, which can be the credential
-	s := &Server{config: c, startedAt: time.Now(), failed: make(chan error, 1)}
+	s := &Server{config: c, startedAt: time.Now(), failed: make(chan error, 1), otherSettings: make(chan struct{}, 1)}
+	s.sharing.Store(new(string))
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
 	}
@@ -111,7 +116,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 // addresses are free is known before the log says that keeper has started.
 func (s *Server) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.startFleet, s.listen, s.openOutlets, s.startLeading, s.openSources,
+		s.openCatalogue, s.openStore, s.openAdminToken, s.openVault, s.openAuthority, s.openExceptions, s.openAuth, s.openHandlers, s.startFleet, s.listen, s.openOutlets, s.startLeading, s.openSources, s.openSettings,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -63,7 +63,7 @@ func (s *Server) recordSettings(ctx context.Context) (digest string, err error) 
 	var all []audit.Setting
 	var together strings.Builder
 	changed := false
-	digests, err := s.config.digests()
+	digests, err := s.now().config.digests()
 	if err != nil {
 		return "", err
 	}

@@ -95,6 +95,9 @@ var sentences = map[string]func(i *incident) string{
 	"config.reloaded": func(i *incident) string {
 		return "Keeper took other settings over while it ran, as " + i.who() + " said: " + some(coded(i.Changed)) + "."
 	},
+	"config.shared": func(i *incident) string {
+		return "All keepers on the store are to take other settings over: " + i.who() + " said so."
+	},
 	"store.backup": func(i *incident) string { return "A backup of keeper was made: " + i.who() + " asked for it." },
 	"store.restored": func(i *incident) string {
 		return fmt.Sprintf("Keeper was started on a restored backup: what its log said behind entry %d is gone, and what was revoked since is valid again.", i.Entries)

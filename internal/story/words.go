@@ -31,6 +31,7 @@ var events = map[string]string{
 	"state.accepted":    "Foreign state accepted",
 	"config.changed":    "Settings changed",
 	"config.reloaded":   "Settings reloaded",
+	"config.shared":     "Shared settings changed",
 	"store.backup":      "Backup made",
 	"store.restored":    "Restored from a backup",
 	"audit.pruned":      "Old entries left",

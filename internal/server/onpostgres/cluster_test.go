@@ -31,7 +31,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 // several starts keepers that share a database and the vault's key.
-func several(t *testing.T, address string, n int) []*keepertest.Keeper {
+func several(t *testing.T, address string, n int, also ...func(*server.Config)) []*keepertest.Keeper {
 	t.Helper()
 	raw := make([]byte, 32)
 	rand.Read(raw)
@@ -41,6 +41,9 @@ func several(t *testing.T, address string, n int) []*keepertest.Keeper {
 	for i := range all {
 		all[i] = keepertest.Start(t, on(address), keepertest.At(provider), keepertest.Configured(func(c *server.Config) {
 			c.VaultKey = secret.New([]byte(key))
+			for _, change := range also {
+				change(c)
+			}
 		}))
 	}
 	return all
