@@ -42,7 +42,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.BoolVar(&a.wide, "wide", false, "list every column, uncut, with dates and times")
 	root.AddCommand(
 		newDev(a), newServe(a), newDemo(a), newLogin(a), newRun(a), newLearn(a),
-		newAgent(a), newToken(a), newSession(a), newSecret(a), newProviders(a), newAudit(a), newExplain(a), newScan(a), newKey(a), newBackup(a), newRestore(a), newMigrate(a), newMigrateStore(a), newReload(a),
+		newAgent(a), newToken(a), newSession(a), newSecret(a), newProviders(a), newAudit(a), newExplain(a), newScan(a), newKey(a), newBackup(a), newRestore(a), newMigrate(a), newMigrateStore(a), newReload(a), newConfig(a),
 		newSetup(a), newCredentialHelper(a), newCA(a),
 		newStatus(a), newQuotas(a), newCluster(a), newDoctor(a), newVersion(a), newMan(a),
 	)

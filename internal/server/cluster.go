@@ -131,12 +131,16 @@ func lives(name string) error {
 
 // mayRotate says whether the other keepers allow that the key of a purpose is rotated.
 func (s *Server) mayRotate(ctx context.Context, purpose string) error {
-	switch {
-	case s.shared == nil:
+	if s.shared == nil {
 		return nil
-	case purpose == "vault":
+	}
+	if err := s.sync(ctx); err != nil { // another keeper may just have rotated it
+		return err
+	}
+	switch purpose {
+	case "vault":
 		return s.alone(ctx)
-	case purpose == "signing":
+	case "signing":
 		return s.othersFollow(ctx)
 	}
 	return nil

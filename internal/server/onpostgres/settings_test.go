@@ -10,8 +10,8 @@ import (
 	"github.com/superinstance/keeper/internal/server"
 )
 
-// sharing has a keeper read shared settings that are the origins that it allows.
-func sharing(c *server.Config) {
+// rereading has a keeper read shared settings that are the origins that it allows.
+func rereading(c *server.Config) {
 	own := *c
 	c.Reread = func(shared []byte) (server.Config, error) {
 		next := own
@@ -39,7 +39,7 @@ func allows(t *testing.T, k *keepertest.Keeper, origin string) bool {
 }
 
 func TestSettingsPushedAtOneKeeperAreInForceAtAll(t *testing.T) {
-	both := several(t, newDatabase(t), 2, sharing)
+	both := several(t, newDatabase(t), 2, rereading)
 	a, b := both[0], both[1]
 	const first, second = "https://first.example", "https://second.example"
 	push := func(text string, want int) {
