@@ -65,6 +65,7 @@ bench-fleet:
 bench-postgres:
 	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make bench-postgres: KEEPER_TEST_POSTGRES names no server" >&2; exit 1; }
 	go test -run '^$$' -bench AppendAudit -benchtime 200x ./internal/store/postgres
+	go test -run '^$$' -bench Ingest -benchtime 5x ./internal/server/onpostgres
 
 # What agents, tokens, polls, draws and changes cost one database: docs/scale.md. Minutes.
 bench-scale:
