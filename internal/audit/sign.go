@@ -207,7 +207,7 @@ func (l *Log) Checkpoint(ctx context.Context) (signed []byte, err error) {
 // freshHead is the newest head, over all entries that were durable when it was called.
 func (l *Log) freshHead(ctx context.Context) (*Head, error) {
 	last, _ := l.durable.get()
-	if l.marked() < last || l.Waiting() > 0 {
+	if l.fleet != nil || l.marked() < last { // or this keeper may not have heard of the newest
 		if err := l.mark(ctx); err != nil {
 			return nil, err
 		}
