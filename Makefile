@@ -48,8 +48,7 @@ vault:
 postgres:
 	@test -n "$$KEEPER_TEST_POSTGRES" || { echo "make postgres: KEEPER_TEST_POSTGRES names no server, such as postgres://postgres@127.0.0.1:5432" >&2; exit 1; }
 	@command -v pgbouncer >/dev/null && command -v pg_dump >/dev/null || { echo "make postgres: pgbouncer or pg_dump is missing" >&2; exit 1; }
-	go test -count 1 ./internal/store/postgres ./internal/server/onpostgres
-	go test -count 1 -timeout 15m -skip 'AClockThatJumps|OfTwoVersions|OneKeeperLoses' ./internal/server/fleet -revocations 100
+	go test -count 1 -timeout 15m -skip 'AClockThatJumps|OfTwoVersions|OneKeeperLoses' ./internal/server/onpostgres ./internal/server/fleet ./internal/store/postgres
 
 # All that is shown of several keepers, as processes: 1,000 revocations under load, a clock
 # that jumps, two versions side by side. It prints how long revocations took.

@@ -20,7 +20,7 @@ import (
 // The defaults suit every run; longer ones show more.
 var (
 	staleness   = flag.Duration("staleness", stalenessDefault, "how long a keeper may authorise by what it last read")
-	revocations = flag.Int("revocations", 200, "how many tokens are revoked at one keeper and watched at another")
+	revocations = flag.Int("revocations", 100, "how many tokens are revoked at one keeper and watched at another")
 	callers     = flag.Int("callers", 4, "how many callers each keeper has under load")
 	rounds      = flag.Int("rounds", 4, "how often what happens by chance is tried")
 	agents      = flag.Int("agents", 200, "how many agents use up a quota at each keeper, all at once")
