@@ -141,11 +141,15 @@ func interruptible(ctx context.Context, w http.ResponseWriter) func() {
 	}
 }
 
-// closing ends a caller's connection behind the answer to a call that was cut: net/http
-// takes one of which it could not read any more for one whose caller is gone, also for
-// all requests that follow on it.
+// closing gives the caller of a call that was cut the time to read why, however long it
+// took to end, and ends the connection behind that: net/http takes one of which it could
+// not read any more for one whose caller is gone, also for all requests that follow on it.
 func closing(ctx context.Context, w http.ResponseWriter, c *call) {
-	if ctx.Err() != nil && c.asked.ProtoMajor == 1 {
+	if ctx.Err() == nil {
+		return
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(soon()) // see interruptible
+	if c.asked.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/superinstance/keeper/internal/auth"
 )
@@ -115,4 +116,14 @@ func TestVaultWithoutItsSecretsIsAStoreLost(t *testing.T) {
 			h.wantRefusal(h.chat(h.token("openai:chat"), hello), 503, "store_unavailable")
 		})
 	}
+}
+
+func TestStoreLostByACallThatIsLongInEndingIsAnswered(t *testing.T) {
+	h := start(t, ok)
+	token := h.token("openai:chat")
+	h.vault.chosen = func() {
+		h.lose()
+		<-time.After(time.Second) // on a machine that has many calls to end
+	}
+	h.wantRefusal(h.chat(token, hello), 503, "store_unavailable")
 }
