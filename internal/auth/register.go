@@ -77,6 +77,9 @@ func (a *Authority) Register(ctx context.Context, by Claims, r RegisterRequest) 
 			return store.Agent{}, "", fmt.Errorf("registering an agent: %w", err)
 		}
 	}
+	if err := a.learn(ctx); err != nil { // who else was registered, and by what key the log is signed
+		return store.Agent{}, "", fmt.Errorf("registering an agent: %w", err)
+	}
 	secret := newAgentSecret()
 	added, err := a.add(ctx, r.row(status, grant, hashSecret(secret), a.now()))
 	if err != nil {

@@ -122,7 +122,11 @@ func TestKeepersTogetherHaveAsManyCallsUnderWayAsMay(t *testing.T) {
 	defer busy.Wait()
 	defer close(over)
 	for n := range 3 {
-		busy.Go(func() { both[n%2].Call(t, http.MethodPost, "openai", chatPath, token, chat) })
+		busy.Go(func() { // one that holds no slot yet refuses for a moment
+			for both[n%2].Call(t, http.MethodPost, "openai", chatPath, token, chat).Status == http.StatusTooManyRequests {
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
 	}
 	eventually(t, "each keeper tells of the calls of both", func() bool {
 		return concurrent(t, both[0]) == 3 && concurrent(t, both[1]) == 3
