@@ -86,6 +86,8 @@ type SharedLog interface {
 type Shared interface {
 	// Change runs f while nobody else changes rows, or appends to the log.
 	Change(ctx context.Context, f func(context.Context, Rows, audit.Shared) error) error
+	// LogEnd is where the log ends now.
+	LogEnd(ctx context.Context) (store.LogEnd, error)
 	// Snapshot runs f, which only reads.
 	Snapshot(ctx context.Context, f func(context.Context, Rows, store.LogEnd) error) error
 }

@@ -137,15 +137,22 @@ type view struct {
 	end   store.LogEnd
 }
 
-// update reads the rows where they are not those that were read before.
+// update reads the rows where they are not those that were read before: then where the log
+// ends tells that they are.
 func (v *view) update(ctx context.Context) error {
 	known := v.store.log.Known()
+	if v.state != nil {
+		end, err := v.store.shared.LogEnd(ctx)
+		if err == nil {
+			err = v.store.log.CheckEnd(end, known)
+		}
+		if err != nil || end.State == v.end.State && end.Cutoff.Equal(v.end.Cutoff) {
+			return err
+		}
+	}
 	return v.store.shared.Snapshot(ctx, func(ctx context.Context, now Rows, end store.LogEnd) (err error) {
 		if err := v.store.log.CheckEnd(end, known); err != nil {
 			return err
-		}
-		if v.state != nil && end.State == v.end.State && end.Cutoff.Equal(v.end.Cutoff) {
-			return nil
 		}
 		if v.rows, err = readRows(ctx, now, end.Cutoff); err != nil {
 			return err
