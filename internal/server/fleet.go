@@ -26,6 +26,8 @@ const (
 	memberFile    = "keeper.id"
 	segmentFolder = "audit-segment"
 	leadLook      = 300 * time.Millisecond // for whether this keeper leads
+	feedPrune     = time.Minute
+	feedKept      = time.Hour // of changes in the feed, which nobody needs who looks at it
 )
 
 // shared is a database that several keepers share, and this keeper among them.
@@ -266,6 +268,7 @@ func (s *Server) clock() time.Time {
 func (s *Server) lead(ctx context.Context) {
 	tick := time.NewTicker(leadLook)
 	defer tick.Stop()
+	var pruned time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -276,10 +279,18 @@ func (s *Server) lead(ctx context.Context) {
 			s.changeLead(ctx, leads)
 			s.reloading.Unlock()
 		}
-		if s.leading.Load() {
-			if err := errors.Join(s.shared.IndexLog(ctx), s.shared.PruneFeed(ctx, s.clock().Add(-time.Hour))); err != nil && ctx.Err() == nil {
-				s.config.Logger.WarnContext(ctx, "entries not summed up yet; searches are slower", "error", err)
-			}
+		if !s.leading.Load() {
+			continue
+		}
+		if err := s.shared.IndexLog(ctx); err != nil && ctx.Err() == nil {
+			s.config.Logger.WarnContext(ctx, "entries not summed up yet; searches are slower", "error", err)
+		}
+		if time.Since(pruned) < feedPrune {
+			continue
+		}
+		pruned = time.Now()
+		if err := s.shared.PruneFeed(ctx, s.clock().Add(-feedKept)); err != nil && ctx.Err() == nil {
+			s.config.Logger.WarnContext(ctx, "old changes not forgotten yet", "error", err)
 		}
 	}
 }

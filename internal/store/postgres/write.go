@@ -61,7 +61,7 @@ func (w tx) execOne(otherwise error, query string, args ...any) error {
 // one after the other: they commit in the order of the lock that they get, so that
 // whoever numbers them under it numbers them in the order in which they can be seen.
 func (db *DB) change(ctx context.Context, doing string, f func(tx) error) error {
-	return db.transact(ctx, doing, kind{locks: []int{lockState}, timeout: writeTimeout}, f)
+	return db.transact(ctx, doing, kind{locks: []int{lockState}, timeout: writeTimeout, idle: 2 * time.Second}, f)
 }
 
 // rewrite is change for what may touch very many rows.
