@@ -57,7 +57,7 @@ docs/configuration.md, or
 	}
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration `FILE`, YAML")
 	cmd.Flags().StringVar(&f.store, "store", "", "`ADDRESS` of a PostgreSQL database that keeps the store, postgres://user@host/name (default KEEPER_STORE; else it is in the data folder)")
-	cmd.Flags().BoolVar(&f.acceptStore, "accept-store", false, "start although rows of the store are not what the audit log says, and record which")
+	cmd.Flags().BoolVar(&f.acceptStore, "accept-store", false, "start although rows of the store are not what the audit log says, and record which; or although the shared settings cannot be taken over")
 	f.addresses(cmd)
 	return cmd
 }

@@ -125,7 +125,7 @@ type Config struct {
 	// Audit is what becomes of the audit log.
 	Audit Audit
 	// AcceptStore starts keeper although rows of the store are not what the audit
-	// log says, and records which.
+	// log says, and records which; or although it cannot take over the shared settings.
 	AcceptStore bool
 
 	// Traces are where spans go, and how many.

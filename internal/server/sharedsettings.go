@@ -84,8 +84,9 @@ func (s *Server) changeSettings(ctx context.Context, text []byte, write func(con
 	})
 }
 
-// openSettings takes over what is shared before keeper serves. What is wrong with it stops
-// no start: then the settings of the file alone are in force.
+// openSettings takes over what is shared before keeper serves. Where it cannot, it does not
+// serve: its own file may allow what the shared settings do not. Unless the operator
+// accepts that.
 func (s *Server) openSettings(ctx context.Context) error {
 	if s.config.Reread == nil {
 		return nil
@@ -106,11 +107,14 @@ func (s *Server) takeSettings(ctx context.Context, text []byte) error {
 	defer s.reloading.Unlock()
 	_, err := s.reload(ctx, text, func(context.Context, *change) error { return nil }) // the start says what is in force
 	var wrong *api.SettingsError
-	if errors.As(err, &wrong) {
-		s.lookAtSettings() // again, and then it is logged
-		return nil
+	if !errors.As(err, &wrong) {
+		return err
 	}
-	return err
+	if !s.config.AcceptStore {
+		return fmt.Errorf("taking over the settings that keepers share: %w; correct them at another keeper with `keeper config push`, or this keeper's own file; `keeper serve --accept-store` starts with its own file alone", wrong.Err)
+	}
+	s.lookAtSettings() // again, and then it is logged
+	return nil
 }
 
 // noticeSettings has shared settings taken over that are not in force. It does not wait
