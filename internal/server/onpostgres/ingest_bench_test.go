@@ -26,13 +26,6 @@ const (
 	copied    = 512 // rows of one plain COPY: as many as keeper ships at once
 )
 
-// sharedLog is a database as a log that several keepers append to.
-type sharedLog struct{ *postgres.DB }
-
-func (d sharedLog) Change(ctx context.Context, f func(context.Context, audit.Shared) error) error {
-	return d.DB.Change(ctx, func(ctx context.Context, within *postgres.DB) error { return f(ctx, sharedLog{within}) })
-}
-
 // noRows are rows of which there are none.
 type noRows struct{}
 
@@ -69,7 +62,7 @@ func BenchmarkIngest(b *testing.B) {
 		b.Fatal(err)
 	}
 	log, err := audit.Open(ctx, audit.Config{Store: db, Logger: slog.New(slog.DiscardHandler), Fleet: &audit.Fleet{
-		Shared: sharedLog{db}, Member: strings.Repeat("ab", 16), Segment: records,
+		Shared: logOf{db}, Member: strings.Repeat("ab", 16), Segment: records,
 		Keys: func(context.Context) ([]*audit.Key, error) { return []*audit.Key{key}, nil },
 	}})
 	if err != nil {
